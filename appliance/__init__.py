@@ -1,0 +1,1 @@
+"""DMARC Gate: the part that answers mail now."""

@@ -1,0 +1,1 @@
+"""DMARC Gate: the part that reports to domain owners later."""
