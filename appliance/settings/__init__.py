@@ -1,0 +1,44 @@
+"""Every setting of the product: default, bound, label and help in one place; a document can be read and written."""
+
+from appliance.settings.document import from_document, to_document
+from appliance.settings.model import (
+    Action,
+    ActionTable,
+    EngineFailureAction,
+    Gate,
+    Identity,
+    Mode,
+    Network,
+    Quarantine,
+    Reports,
+    Scope,
+    Settings,
+    TemporaryErrorAction,
+    Verification,
+)
+from appliance.settings.problems import InvalidSettings, Problem
+from appliance.settings.records import DomainRecord, ExceptionMode, ExceptionRecord, NetworkRecord
+
+__all__ = [
+    "Action",
+    "ActionTable",
+    "DomainRecord",
+    "EngineFailureAction",
+    "ExceptionMode",
+    "ExceptionRecord",
+    "Gate",
+    "Identity",
+    "InvalidSettings",
+    "Mode",
+    "Network",
+    "NetworkRecord",
+    "Problem",
+    "Quarantine",
+    "Reports",
+    "Scope",
+    "Settings",
+    "TemporaryErrorAction",
+    "Verification",
+    "from_document",
+    "to_document",
+]

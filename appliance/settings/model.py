@@ -1,0 +1,378 @@
+"""The settings themselves: pydantic models, frozen; ``title`` is a setting's label, ``description`` its help."""
+
+import re
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, TypeVar
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from appliance.mail.domain import InvalidDomain, to_a_label
+from appliance.settings.records import DomainRecord, ExceptionRecord, InvalidRecord, NetworkRecord, Record
+
+MAX_DOMAINS = 10_000
+MAX_NETWORKS = 4_096
+MAX_LIST_OCTETS = 2 * 1024 * 1024
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,75}", re.ASCII)
+_R = TypeVar("_R", bound=Record)
+
+
+class Action(StrEnum):
+    """What happens to a message that meets a row of the action table."""
+
+    DELIVER = "deliver"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+    @property
+    def label(self) -> str:
+        return {"deliver": "Do not intercept", "quarantine": "Quarantine", "reject": "Reject"}[self.value]
+
+
+class TemporaryErrorAction(StrEnum):
+    DELIVER = "deliver"
+    DEFER = "defer"
+
+    @property
+    def label(self) -> str:
+        return {"deliver": "Do not intercept", "defer": "Try again later (451)"}[self.value]
+
+
+class EngineFailureAction(StrEnum):
+    """What happens to one message that the filter itself could not judge."""
+
+    DEFER = "defer"
+    DELIVER = "deliver"
+
+    @property
+    def label(self) -> str:
+        return {"deliver": "Do not intercept, mark temperror", "defer": "Try again later (451)"}[self.value]
+
+
+class Mode(StrEnum):
+    """Monitor: everything but the action."""
+
+    MONITOR = "monitor"
+    ENFORCE = "enforce"
+
+    @property
+    def label(self) -> str:
+        return {"monitor": "Monitor only", "enforce": "Enforce"}[self.value]
+
+
+class Scope(StrEnum):
+    ALL = "all"
+    LISTED = "listed"
+
+    @property
+    def label(self) -> str:
+        return {"all": "All author domains", "listed": "Only these"}[self.value]
+
+
+class Gate(StrEnum):
+    """Which policy domains earn a report."""
+
+    ALL = "all"
+    ESTABLISHED = "established"
+    RECIPROCAL = "reciprocal"
+    LISTED = "listed"
+
+    @property
+    def label(self) -> str:
+        return {
+            "all": "Every domain that asks for reports",
+            "established": "Domains seen on at least two of the last 30 days",
+            "reciprocal": "Domains whose mail we accepted in the last 30 days",
+            "listed": "Only domains on the allow list",
+        }[self.value]
+
+
+class LineErrors(ValueError):  # noqa: N818  several, each with its line
+    """Problems of a list, each with its line."""
+
+    def __init__(self, errors: list[tuple[int, str]]) -> None:
+        super().__init__("; ".join(f"line {number}: {message}" for number, message in errors))
+        self.errors = errors
+
+
+def _read(value: object, kind: type[_R], most: int) -> tuple[_R, ...]:
+    """A list of *kind* records from one text, from lines of text or from records; duplicates are merged."""
+    lines = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(lines, list | tuple):
+        raise ValueError("must be a list of lines")  # noqa: TRY004  pydantic turns ValueError into a problem
+    found: dict[str, _R] = {}
+    errors = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _record(line, kind)
+        except InvalidRecord as error:
+            errors.append((number, str(error)))
+            continue
+        if record is not None:
+            found.setdefault(record.key, record)
+    if errors:
+        raise LineErrors(errors)
+    if len(found) > most:
+        raise ValueError(f"holds {len(found)} entries; the limit is {most}")
+    return tuple(found.values())
+
+
+def _record(line: object, kind: type[_R]) -> _R | None:
+    """One record; ``None`` for a blank line."""
+    if isinstance(line, kind):
+        return line
+    if not isinstance(line, str):
+        raise InvalidRecord("must be text")
+    return kind.parse(line) if line.strip() else None
+
+
+_AS_LINES = PlainSerializer(lambda records: [str(record) for record in records], return_type=list[str])
+
+Domains = Annotated[
+    tuple[DomainRecord, ...], BeforeValidator(partial(_read, kind=DomainRecord, most=MAX_DOMAINS)), _AS_LINES
+]
+Exceptions = Annotated[
+    tuple[ExceptionRecord, ...],
+    BeforeValidator(partial(_read, kind=ExceptionRecord, most=MAX_NETWORKS)),
+    _AS_LINES,
+]
+Networks = Annotated[
+    tuple[NetworkRecord, ...],
+    BeforeValidator(partial(_read, kind=NetworkRecord, most=MAX_NETWORKS)),
+    _AS_LINES,
+]
+
+
+def _field_name(value: str) -> str:
+    if not _FIELD_NAME.fullmatch(value):
+        raise ValueError(
+            "is not a header field name: letters, digits and hyphens only, such as X-DMARC-Result"
+        )
+    if value.lower() in {"from", "to", "subject", "date", "message-id", "received", "authentication-results"}:
+        raise ValueError(f"{value} has a meaning of its own; choose a name that begins with X-")
+    return value
+
+
+def _reply_text(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("must be one line of ASCII text")
+    rest = value.replace("%{domain}", "").replace("%{id}", "")
+    if "%{" in rest:
+        raise ValueError("knows the placeholders %{domain} and %{id} only")
+    return value
+
+
+def _domain_or_nothing(value: str) -> str:
+    try:
+        return to_a_label(value) if value else ""
+    except InvalidDomain as error:
+        raise ValueError(f"is not a domain name: {error}") from None
+
+
+def _address_or_nothing(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        found = validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"is not a mail address: {error}") from None
+    if found.ascii_email is None:
+        raise ValueError("must have an ASCII local part: not every receiver takes others")
+    return found.ascii_email
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line without control characters")
+    return value.strip()
+
+
+FieldName = Annotated[str, Field(max_length=76), AfterValidator(_field_name)]
+ReplyText = Annotated[str, Field(max_length=200), AfterValidator(_reply_text)]
+DomainName = Annotated[str, Field(max_length=253), AfterValidator(_domain_or_nothing)]
+MailAddress = Annotated[str, Field(max_length=254), AfterValidator(_address_or_nothing)]
+OneLine = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ActionTable(_Group):
+    """Sender Filtering > DMARC > Actions."""
+
+    none: Action = Field(Action.DELIVER, title="p=none", description="The domain owner asks for no action.")
+    quarantine: Action = Field(
+        Action.QUARANTINE,
+        title="p=quarantine",
+        description="The domain owner asks to treat the message as suspicious.",
+    )
+    reject: Action = Field(
+        Action.REJECT, title="p=reject", description="The domain owner asks to refuse the message."
+    )
+    no_record: Action = Field(
+        Action.DELIVER,
+        title="No DMARC record",
+        description="The domain publishes no record, or an unusable one.",
+    )
+    temporary_error: TemporaryErrorAction = Field(
+        TemporaryErrorAction.DELIVER,
+        title="Temporary DNS error",
+        description="The DNS could not tell now. Never rejected for good.",
+    )
+    unusable_from: Action = Field(
+        Action.QUARANTINE,
+        title="Unusable From",
+        description="No From field, several, or one that can't be read. Holds for listed domains too, because nobody "
+        "can tell which domain such a message claims.",
+    )
+    soften_indirect: bool = Field(
+        default=True,
+        title="Quarantine instead of rejecting indirect mail",
+        description="Mail with signs of a mailing list or forwarder is quarantined where it would be rejected.",
+    )
+
+
+class Verification(_Group):
+    """Sender Filtering > DMARC > Verification, Domains and Exceptions."""
+
+    enabled: bool = Field(
+        default=False, title="Enable DMARC", description="Off: no look-ups, no marks, no actions."
+    )
+    mode: Mode = Field(
+        Mode.ENFORCE,
+        title="Mode",
+        description="Monitor only verifies, marks, records and reports, and never stops a message.",
+    )
+    skip_authenticated: bool = Field(
+        default=True,
+        title="Do not check authenticated senders",
+        description="Mail from clients that signed in is not verified.",
+    )
+    scope: Scope = Field(
+        Scope.ALL, title="Verify", description="All author domains, or only the listed ones."
+    )
+    domains: Domains = Field(
+        (),
+        title="Domain list",
+        description="One a line: example.com is that domain only, *.example.com is every name below it.",
+    )
+    exceptions: Exceptions = Field(
+        (),
+        title="Exception list",
+        description="Client addresses and networks that are not verified. mode=evaluate: verified, but not acted on.",
+    )
+    actions: ActionTable = ActionTable()
+    x_header: bool = Field(
+        default=False, title="Insert an X-Header", description="Adds the result to each verified message."
+    )
+    x_header_name: FieldName = Field("X-DMARC-Result", title="X-Header name")
+    reject_text: ReplyText = Field(
+        "Refused by DMARC: %{domain} does not vouch for this message (id %{id})",
+        title="Text of the 550 5.7.26 reply",
+        description="One line of ASCII; %{domain} and %{id} are filled in.",
+    )
+    defer_text: ReplyText = Field(
+        "DMARC of %{domain} cannot be checked now, try again later (id %{id})",
+        title="Text of the 451 4.7.0 reply",
+        description="One line of ASCII; %{domain} and %{id} are filled in.",
+    )
+    engine_failure: EngineFailureAction = Field(
+        EngineFailureAction.DEFER,
+        title="If the filter fails on a message",
+        description="Deferred mail comes again; delivered mail is marked temperror and counted.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_check(self) -> "Verification":
+        if self.scope is Scope.LISTED and not self.domains:
+            raise ValueError(
+                "domains: the list is empty, so nothing would be checked; add a domain or choose all author domains"
+            )
+        return self
+
+
+class Network(_Group):
+    """Who is outside and who is not."""
+
+    internal: Networks = Field(
+        (NetworkRecord.parse("127.0.0.0/8"), NetworkRecord.parse("::1")),
+        title="Internal networks",
+        description="Mail from these is not verified.",
+    )
+    known_hosts: Networks = Field(
+        (),
+        title="Known hosts",
+        description="Own or trusted relays in front: the client is the nearest earlier hop that is not listed.",
+    )
+    trusted_forwarders: Networks = Field(
+        (),
+        title="Trusted forwarders",
+        description="Mail from these is quarantined where it would be rejected.",
+    )
+
+
+class Identity(_Group):
+    """Who we are in the fields that we add."""
+
+    authserv_id: DomainName = Field(
+        "",
+        title="Our name in Authentication-Results",
+        description="The mail domain, the same on all nodes. Empty: the node's name.",
+    )
+    protected_domains: Domains = Field(
+        (), title="Protected domains", description="Our own domains; reports are never sent to them."
+    )
+
+
+class Reports(_Group):
+    """Daily aggregate reports to domain owners."""
+
+    enabled: bool = Field(
+        default=False,
+        title="Deliver daily reports",
+        description="Once a UTC day, to the rua addresses of the policy domains seen.",
+    )
+    readiness_override: OneLine = Field(
+        "",
+        title="Reason for sending without a passed readiness check",
+        description="Reports from a host whose own mail does not pass DMARC harm its reputation.",
+    )
+    organization: OneLine = Field("", title="Organization name")
+    address: MailAddress = Field("", title="Report address", description="The From address of reports.")
+    contact: OneLine = Field("", title="Extra contact information")
+    gate: Gate = Field(Gate.ESTABLISHED, title="Who gets a report")
+    allowed_domains: Domains = Field((), title="Always report to", description="Policy domains.")
+    denied_domains: Domains = Field((), title="Never report to", description="Policy domains.")
+
+    @model_validator(mode="after")
+    def _has_an_identity(self) -> "Reports":
+        if self.enabled and not (self.organization and self.address):
+            raise ValueError("enabled: set the organization name and the report address first")
+        if self.enabled and not self.readiness_override:
+            raise ValueError("readiness_override: say why reports may leave without a passed readiness check")
+        return self
+
+
+class Quarantine(_Group):
+    keep_days: int = Field(30, ge=1, le=365, title="Keep quarantined mail for", description="Days.")
+
+
+class Settings(_Group):
+    """All settings. Behaviour hangs on these alone; how to reach the store stands in the node file."""
+
+    verification: Verification = Verification()
+    network: Network = Network()
+    identity: Identity = Identity()
+    reports: Reports = Reports()
+    quarantine: Quarantine = Quarantine()
