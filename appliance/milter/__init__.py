@@ -1,0 +1,1 @@
+"""The milter protocol between Postfix and the filter, without I/O."""
