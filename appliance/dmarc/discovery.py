@@ -12,7 +12,7 @@ Lookup = Callable[[str], DmarcRecord | None]
 """The record at ``_dmarc.`` + a domain, or ``None``; raises ``LookupFailed`` when the DNS can't tell now."""
 
 
-class LookupFailed(Exception):  # noqa: N818  the word of RFC 9989
+class LookupFailed(Exception):
     """The DNS could not answer now; trying later may help."""
 
 
