@@ -1,0 +1,334 @@
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.resolver import (
+    DEADLINE_PASSED,
+    MAX_RECORDS,
+    Answer,
+    Question,
+    RecordType,
+    Resolver,
+    Status,
+    parse_nameserver,
+)
+from tests.nameserver import Behaviour, NameServer, running
+
+TXT = RecordType.TXT
+
+
+@pytest.fixture
+def server() -> Iterator[NameServer]:
+    with running() as server:
+        yield server
+
+
+async def ask(resolver: Resolver, *questions: Question, seconds: float = 10) -> list[Answer]:
+    deadline = time.monotonic() + seconds
+    return list(await asyncio.gather(*(resolver.resolve(question, deadline) for question in questions)))
+
+
+def one(
+    server: NameServer, name: str, rdtype: RecordType = TXT, *, timeout: float = 2, attempts: int = 1
+) -> Answer:
+    async def run() -> Answer:
+        resolver = Resolver(server.address, query_timeout_seconds=timeout, attempts=attempts)
+        [answer] = await ask(resolver, Question(name, rdtype))
+        await resolver.close()
+        return answer
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("rdtype", "value", "expected"),
+    [
+        pytest.param(RecordType.A, "192.0.2.1", b"192.0.2.1", id="A"),
+        pytest.param(RecordType.AAAA, "2001:DB8::1", b"2001:db8::1", id="AAAA"),
+        pytest.param(RecordType.MX, "10 Mx.Example.", b"10 mx.example", id="MX"),
+        pytest.param(RecordType.MX, "0 .", b"0 .", id="null MX"),
+        pytest.param(RecordType.PTR, "Host.Example.", b"host.example", id="PTR"),
+        pytest.param(RecordType.TXT, '"v=DMARC1; p=re" "ject"', b"v=DMARC1; p=reject", id="TXT DISC-02"),
+        pytest.param(RecordType.TXT, r'"\000\255"', b"\x00\xff", id="TXT of any octets"),
+    ],
+)
+def test_records_come_in_one_plain_form(
+    server: NameServer, rdtype: RecordType, value: str, expected: bytes
+) -> None:
+    server.add("a.example", rdtype, value)
+
+    answer = one(server, "a.example", rdtype)
+
+    assert answer == Answer(Status.RECORDS, (expected,), ttl_seconds=60)
+
+
+def test_no_such_name_and_no_data_are_answers_and_differ(server: NameServer) -> None:
+    server.txt("a.example", "x")
+
+    assert one(server, "b.example").status is Status.NXDOMAIN
+    assert one(server, "a.example", RecordType.A).status is Status.NO_DATA
+    assert one(server, "example").status is Status.NO_DATA
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        pytest.param(Behaviour.SERVFAIL, "SERVFAIL", id="SERVFAIL"),
+        pytest.param(Behaviour.REFUSED, "REFUSED", id="REFUSED"),
+        pytest.param(Behaviour.FORMERR, "FORMERR", id="FORMERR"),
+        pytest.param(Behaviour.SILENT, "timeout", id="silence"),
+        pytest.param(Behaviour.GARBAGE, "timeout", id="garbage"),
+        pytest.param(Behaviour.WRONG_ID, "timeout", id="answers to another query"),
+        pytest.param(
+            Behaviour.TRUNCATED_EVERYWHERE, "truncated or malformed answer", id="truncated by TCP too"
+        ),
+    ],
+)
+def test_trouble_is_temporary_and_never_no_record(
+    server: NameServer, behaviour: Behaviour, reason: str
+) -> None:
+    """DISC-43, T20, F10."""
+    server.txt("a.example", "x").behave("a.example", behaviour)
+
+    answer = one(server, "a.example", timeout=0.2)
+
+    assert answer == Answer(Status.TEMPORARY, reason=reason)
+
+
+def test_a_name_server_that_is_down_is_noticed_at_once() -> None:
+    with running() as server:
+        address = server.address
+
+    async def run() -> Answer:
+        return (await ask(Resolver(address, query_timeout_seconds=60), Question("a.example", TXT)))[0]
+
+    answer = asyncio.run(run())
+
+    assert answer.status is Status.TEMPORARY
+    assert answer.reason.startswith("name server not reachable")
+
+
+def test_a_failure_is_tried_again_before_it_is_told(server: NameServer) -> None:
+    server.behave("a.example", Behaviour.SERVFAIL)
+
+    one(server, "a.example", attempts=2)
+
+    assert server.asked["a.example", "TXT"] == 2
+
+
+def test_a_forged_datagram_is_passed_over(server: NameServer) -> None:
+    server.txt("a.example", "right").behave("a.example", Behaviour.CHATTY)
+
+    assert one(server, "a.example").records == (b"right",)
+
+
+def test_a_long_answer_is_fetched_by_tcp(server: NameServer) -> None:
+    server.txt("a.example", "x" * 4000)
+
+    answer = one(server, "a.example")
+
+    assert answer.records == (b"x" * 4000,)
+    assert server.by_tcp["a.example", "TXT"] == 1
+
+
+def test_too_many_records_are_no_answer(server: NameServer) -> None:
+    """T19."""
+    server.txt("a.example", *(f"{number}" for number in range(MAX_RECORDS + 1)))
+
+    assert one(server, "a.example") == Answer(Status.TEMPORARY, reason="more than 100 records")
+
+
+def test_cnames_are_followed(server: NameServer) -> None:
+    """DISC-01."""
+    server.add("a.example", "CNAME", "b.example.").add("b.example", "CNAME", "c.example.").txt(
+        "c.example", "x"
+    )
+    server.add("dangling.example", "CNAME", "nowhere.test.")
+
+    assert one(server, "a.example").records == (b"x",)
+    assert one(server, "dangling.example").status is Status.NXDOMAIN
+
+
+def test_a_cname_loop_is_temporary(server: NameServer) -> None:
+    server.add("a.example", "CNAME", "b.example.").add("b.example", "CNAME", "a.example.")
+
+    answer = one(server, "a.example")
+
+    assert answer == Answer(Status.TEMPORARY, reason="malformed answer (ChainTooLong)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a..example", id="empty label"),
+        pytest.param("", id="no label"),
+        pytest.param("x" * 64 + ".example", id="label of 64"),
+        pytest.param(".".join(["x" * 63] * 4), id="more than 255 octets"),
+        pytest.param("b\u00fccher.example", id="not ASCII"),
+        pytest.param("\udce9.example", id="undecodable"),
+    ],
+)
+def test_a_name_that_can_not_be_asked_for_does_not_exist(server: NameServer, name: str) -> None:
+    assert one(server, name).status is Status.NXDOMAIN
+    assert not server.asked
+
+
+def test_odd_characters_go_over_the_wire_unchanged(server: NameServer) -> None:
+    one(server, "o'neil @\\.example")
+
+    assert server.asked["o'neil\\032\\@\\\\.example", "TXT"] == 1
+
+
+def test_a_question_asked_many_times_at_once_is_sent_once(server: NameServer) -> None:
+    """S3, DISC-26: one query in flight for each question, across messages too."""
+    server.txt("a.example", "x")
+    server.gate.clear()
+
+    async def run() -> list[Answer]:
+        resolver = Resolver(server.address, cache=False)
+        asking = asyncio.create_task(ask(resolver, *[Question("a.example", TXT)] * 20))
+        await asyncio.sleep(0.05)
+        server.gate.set()
+        return await asking
+
+    answers = asyncio.run(run())
+
+    assert [answer.records for answer in answers] == [(b"x",)] * 20
+    assert server.asked["a.example", "TXT"] == 1
+
+
+def test_who_gives_up_or_is_cancelled_does_not_spoil_it_for_others(server: NameServer) -> None:
+    server.txt("a.example", "x")
+    server.gate.clear()
+    question = Question("a.example", TXT)
+
+    async def run() -> tuple[Answer, Answer, Answer | None]:
+        resolver = Resolver(server.address)
+        cancelled = asyncio.create_task(resolver.resolve(question, time.monotonic() + 10))
+        patient = asyncio.create_task(resolver.resolve(question, time.monotonic() + 10))
+        hasty = await resolver.resolve(question, time.monotonic() + 0.05)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        server.gate.set()
+        answer = await patient
+        assert cancelled.cancelled()
+        return hasty, answer, resolver.cached(question)
+
+    hasty, answer, cached = asyncio.run(run())
+
+    assert hasty == Answer(Status.TEMPORARY, reason=DEADLINE_PASSED)
+    assert answer.records == (b"x",)
+    assert cached == answer
+
+
+def test_closing_answers_those_who_wait(server: NameServer) -> None:
+    server.gate.clear()
+
+    async def run() -> Answer:
+        resolver = Resolver(server.address)
+        waiting = asyncio.create_task(resolver.resolve(Question("a.example", TXT), time.monotonic() + 10))
+        await asyncio.sleep(0.05)
+        await resolver.close()
+        return await waiting
+
+    assert asyncio.run(run()).status is Status.TEMPORARY
+
+
+def repeated(server: NameServer, name: str, **kwargs: int | bool) -> tuple[Answer | None, int]:
+    """Ask twice, one after the other; what is known without waiting after the first, and the queries it took."""
+
+    async def run() -> Answer | None:
+        resolver = Resolver(server.address, attempts=1, **kwargs)  # type: ignore[arg-type]
+        question = Question(name, TXT)
+        await ask(resolver, question)
+        cached = resolver.cached(question)
+        await ask(resolver, question)
+        return cached
+
+    return asyncio.run(run()), server.asked[name, "TXT"]
+
+
+def test_answers_are_kept_for_their_ttl(server: NameServer) -> None:
+    """DISC-26."""
+    server.txt("a.example", "x")
+
+    cached, queries = repeated(server, "a.example")
+
+    assert cached is not None
+    assert cached.records == (b"x",)
+    assert queries == 1
+
+
+def test_no_such_name_is_kept_for_the_negative_ttl(server: NameServer) -> None:
+    """DISC-26, RFC 2308."""
+    server.negative_ttl = 30
+
+    cached, queries = repeated(server, "a.example")
+
+    assert cached == Answer(Status.NXDOMAIN, ttl_seconds=30)
+    assert queries == 1
+
+
+@pytest.mark.parametrize(
+    ("ttl", "options"),
+    [
+        pytest.param(0, {}, id="TTL of nought"),
+        pytest.param(60, {"cache": False}, id="cache switched off"),
+        pytest.param(60, {"positive_ttl_cap_seconds": 0}, id="cap of nought"),
+    ],
+)
+def test_what_may_not_be_kept_is_asked_again(server: NameServer, ttl: int, options: dict[str, int]) -> None:
+    server.ttl = ttl
+    server.txt("a.example", "x")
+
+    cached, queries = repeated(server, "a.example", **options)
+
+    assert cached is None
+    assert queries == 2
+
+
+def test_a_failure_is_not_kept(server: NameServer) -> None:
+    server.behave("a.example", Behaviour.SERVFAIL)
+
+    cached, queries = repeated(server, "a.example")
+
+    assert cached is None
+    assert queries == 2
+
+
+def test_the_cache_forgets_what_was_not_used_for_longest(server: NameServer) -> None:
+    names = [Question(f"{letter}.example", TXT) for letter in "abc"]
+
+    async def run() -> list[bool]:
+        resolver = Resolver(server.address, cache_entries=2)
+        await ask(resolver, names[0])
+        await ask(resolver, names[1])
+        resolver.cached(names[0])
+        await ask(resolver, names[2])
+        return [resolver.cached(name) is not None for name in names]
+
+    assert asyncio.run(run()) == [True, False, True]
+
+
+def test_queries_hits_and_failures_are_counted(server: NameServer) -> None:
+    server.txt("a.example", "x").behave("b.example", Behaviour.SERVFAIL)
+
+    async def run() -> tuple[int, int, int]:
+        resolver = Resolver(server.address)
+        await ask(resolver, Question("a.example", TXT), Question("b.example", TXT))
+        await ask(resolver, Question("a.example", TXT))
+        return resolver.counters.queries, resolver.counters.cache_hits, resolver.counters.temporary
+
+    assert asyncio.run(run()) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "localhost:53", "127.0.0.1:0", "127.0.0.1:x", ":53", "[::1]"])
+def test_a_name_server_must_be_an_address_with_a_port(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write ADDRESS:PORT, for example 127\.0\.0\.1:53"):
+        parse_nameserver(text)
+
+
+def test_a_name_server_may_have_an_ipv6_address() -> None:
+    assert parse_nameserver("[::1]:5353") == ("::1", 5353)
