@@ -94,7 +94,7 @@ def test_endpoints(text: str, endpoint: Endpoint) -> None:
     "text", ["unix:", "inet:8891", "host", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:²"]
 )
 def test_an_endpoint_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not|names no path"):
+    with pytest.raises(ValueError, match=r"is not|names no path"):
         Endpoint.parse(text)
 
 

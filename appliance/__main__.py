@@ -1,0 +1,6 @@
+"""The ``dmarcgate`` command."""
+
+from appliance.cli import main
+
+if __name__ == "__main__":
+    main()
