@@ -1,0 +1,47 @@
+"""Claim a row for one worker for some time, so that several nodes, or a restart, never do the same work twice."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, update
+
+from appliance.store.values import to_micros
+
+
+def claim(
+    connection: Connection,
+    table: Table,
+    wanted: Sequence[ColumnElement[bool]],
+    *,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+) -> int | None:
+    """Lease the oldest row of *table* that is *wanted* and free to *owner*; its id, or ``None`` without one.
+
+    A lease that ran out is free again. On PostgreSQL rows that others are just claiming are passed over; on SQLite
+    there is one writer at a time.
+    """
+    free = or_(table.c.lease_until.is_(None), table.c.lease_until <= to_micros(now))
+    found = connection.scalar(
+        select(table.c.id)
+        .where(and_(*wanted), free)
+        .order_by(table.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    if found is None:
+        return None
+    connection.execute(
+        update(table).where(table.c.id == found).values(lease_owner=owner, lease_until=to_micros(now + lease))
+    )
+    return int(found)
+
+
+def end(connection: Connection, table: Table, row_id: int, owner: str) -> None:
+    """Give a row back before its lease runs out; does nothing when it isn't *owner*'s any more."""
+    connection.execute(
+        update(table)
+        .where(table.c.id == row_id, table.c.lease_owner == owner)
+        .values(lease_owner=None, lease_until=None)
+    )

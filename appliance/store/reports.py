@@ -1,0 +1,304 @@
+"""The outbox of reports: one job for each UTC day, policy domain, policy and part; each attempt; dead destinations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from appliance.store import leases
+from appliance.store.batch import insert_for
+from appliance.store.schema import report_attempt, report_job
+from appliance.store.schema import suppression as suppression_table
+from appliance.store.values import from_json, from_micros, text, to_json, to_micros
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    BUILT = "built"
+    SENDING = "sending"
+    """Some destinations must be tried again."""
+    SENT = "sent"
+    FAILED = "failed"
+    REFUSED = "refused"
+    """By the gate, or by every destination's domain."""
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What makes a job; *begin* and *end* are Unix seconds, the period is half-open: ``[begin, end)``."""
+
+    day: date
+    policy_domain: str
+    policy_key: str
+    begin: int
+    end: int
+    report_id: str
+    part: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReportJob:
+    """One report to one policy domain's destinations."""
+
+    id: int
+    day: date
+    policy_domain: str
+    policy_key: str
+    part: int
+    begin: int
+    end: int
+    report_id: str
+    status: JobStatus
+    reason: str
+    destinations: tuple[str, ...]
+    rows: int
+    messages: int
+    """How many the report counts."""
+    size_octets: int
+    """Of the whole mail."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One hand-over of a report to Postfix for one recipient."""
+
+    at: datetime
+    recipient: str
+    outcome: str
+    reply: str
+    queue_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that gets no reports."""
+
+    address: str
+    until: datetime | None
+    """``None``: until somebody removes it."""
+    reason: str
+
+
+_SHOWN = tuple(
+    column
+    for column in report_job.columns
+    if column.name not in {"message", "xml_gz", "lease_owner", "lease_until"}
+)
+
+
+def plan(connection: Connection, new: NewJob, now: datetime) -> ReportJob:
+    """The job of this day, policy and part: a new pending one, or the one that exists already."""
+    same = (
+        report_job.c.day == new.day.isoformat(),
+        report_job.c.policy_domain == new.policy_domain,
+        report_job.c.policy_key == new.policy_key,
+        report_job.c.part == new.part,
+    )
+    connection.execute(
+        insert_for(connection.dialect, report_job)
+        .values(
+            day=new.day.isoformat(),
+            policy_domain=new.policy_domain,
+            policy_key=new.policy_key,
+            part=new.part,
+            begin=new.begin,
+            end=new.end,
+            report_id=new.report_id,
+            status=JobStatus.PENDING.value,
+            reason="",
+            destinations="[]",
+            rows=0,
+            messages=0,
+            size_octets=0,
+            created_at=to_micros(now),
+            updated_at=to_micros(now),
+        )
+        .on_conflict_do_nothing()
+    )
+    return _job(connection.execute(select(*_SHOWN).where(*same)).one())
+
+
+def claim_job(
+    connection: Connection,
+    owner: str,
+    now: datetime,
+    *,
+    lease_seconds: int = 600,
+    statuses: Sequence[JobStatus] = (JobStatus.PENDING, JobStatus.BUILT, JobStatus.SENDING),
+) -> ReportJob | None:
+    """The oldest job in one of *statuses* that nobody works on, leased to *owner*; ``None`` without one."""
+    wanted = [report_job.c.status.in_([status.value for status in statuses])]
+    lease = timedelta(seconds=lease_seconds)
+    job_id = leases.claim(connection, report_job, wanted, owner=owner, now=now, lease=lease)
+    return get(connection, job_id) if job_id is not None else None
+
+
+def release_job(connection: Connection, job_id: int, owner: str) -> None:
+    """End *owner*'s lease."""
+    leases.end(connection, report_job, job_id, owner)
+
+
+def keep_message(
+    connection: Connection,
+    job_id: int,
+    *,
+    message: bytes,
+    xml_gz: bytes,
+    destinations: Sequence[str],
+    rows: int,
+    messages: int,
+    now: datetime,
+) -> None:
+    """Freeze what will be sent, so that a retry sends the same octets; the job is now *built*."""
+    _update(
+        connection,
+        job_id,
+        now,
+        status=JobStatus.BUILT.value,
+        reason="",
+        message=message,
+        xml_gz=xml_gz,
+        destinations=_addresses(destinations),
+        rows=rows,
+        messages=messages,
+        size_octets=len(message),
+    )
+
+
+def set_destinations(connection: Connection, job_id: int, destinations: Sequence[str], now: datetime) -> None:
+    """Where the report goes, as far as known; raises ``KeyError`` for a job that doesn't exist."""
+    _update(connection, job_id, now, destinations=_addresses(destinations))
+
+
+def set_status(
+    connection: Connection, job_id: int, status: JobStatus, now: datetime, *, reason: str = ""
+) -> None:
+    """Raises ``KeyError`` for a job that doesn't exist."""
+    _update(connection, job_id, now, status=status.value, reason=text(reason, 500))
+
+
+def get(connection: Connection, job_id: int) -> ReportJob | None:
+    found = connection.execute(select(*_SHOWN).where(report_job.c.id == job_id)).first()
+    return _job(found) if found is not None else None
+
+
+def jobs(
+    connection: Connection,
+    limit: int = 50,
+    *,
+    day: date | None = None,
+    status: JobStatus | None = None,
+    before: int | None = None,
+) -> list[ReportJob]:
+    """Newest first; *before* is the id of the last job of the page before."""
+    wanted = select(*_SHOWN).order_by(report_job.c.id.desc()).limit(limit)
+    if day is not None:
+        wanted = wanted.where(report_job.c.day == day.isoformat())
+    if status is not None:
+        wanted = wanted.where(report_job.c.status == status.value)
+    if before is not None:
+        wanted = wanted.where(report_job.c.id < before)
+    return [_job(row) for row in connection.execute(wanted)]
+
+
+def message(connection: Connection, job_id: int) -> bytes | None:
+    """The whole mail, but for what differs between its recipients; ``None`` before it is built."""
+    found: bytes | None = connection.scalar(select(report_job.c.message).where(report_job.c.id == job_id))
+    return found
+
+
+def xml_gz(connection: Connection, job_id: int) -> bytes | None:
+    """The report itself, as attached; ``None`` before it is built."""
+    found: bytes | None = connection.scalar(select(report_job.c.xml_gz).where(report_job.c.id == job_id))
+    return found
+
+
+def add_attempt(connection: Connection, job_id: int, attempt: Attempt) -> None:
+    connection.execute(
+        insert(report_attempt).values(
+            job_id=job_id,
+            at=to_micros(attempt.at),
+            recipient=text(attempt.recipient, 512),
+            outcome=text(attempt.outcome, 20),
+            reply=text(attempt.reply, 500),
+            queue_id=text(attempt.queue_id, 64),
+        )
+    )
+
+
+def attempts(connection: Connection, job_id: int) -> list[Attempt]:
+    """In the order in which they were made."""
+    found = connection.execute(
+        select(report_attempt).where(report_attempt.c.job_id == job_id).order_by(report_attempt.c.id)
+    )
+    return [
+        Attempt(from_micros(row.at), row.recipient, row.outcome, row.reply, row.queue_id) for row in found
+    ]
+
+
+def suppress(connection: Connection, address: str, until: datetime | None, reason: str) -> None:
+    """Send nothing to *address* until then; replaces what was said of it before."""
+    values = {
+        "until": to_micros(until) if until is not None else None,
+        "reason": text(reason, 500),
+    }
+    insert = insert_for(connection.dialect, suppression_table).values(address=text(address, 512), **values)
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=[suppression_table.c.address], set_=values)
+    )
+
+
+def unsuppress(connection: Connection, address: str) -> None:
+    connection.execute(delete(suppression_table).where(suppression_table.c.address == text(address, 512)))
+
+
+def suppression(connection: Connection, address: str, now: datetime) -> Suppression | None:
+    """Why *address* gets nothing now; ``None`` when it does."""
+    in_force = or_(suppression_table.c.until.is_(None), suppression_table.c.until > to_micros(now))
+    found = connection.execute(
+        select(suppression_table).where(suppression_table.c.address == text(address, 512), in_force)
+    ).first()
+    return _suppression(found) if found is not None else None
+
+
+def suppressions(connection: Connection) -> list[Suppression]:
+    """All, those that ran out included, by address."""
+    found = connection.execute(select(suppression_table).order_by(suppression_table.c.address))
+    return [_suppression(row) for row in found]
+
+
+def _addresses(destinations: Sequence[str]) -> str:
+    return to_json([text(address, 512) for address in destinations])
+
+
+def _update(connection: Connection, job_id: int, now: datetime, **values: Any) -> None:
+    changed = connection.execute(
+        update(report_job).where(report_job.c.id == job_id).values(updated_at=to_micros(now), **values)
+    )
+    if changed.rowcount != 1:
+        raise KeyError(job_id)
+
+
+def _job(row: Row[*tuple[Any, ...]]) -> ReportJob:
+    values = dict(row._mapping)  # noqa: SLF001  the documented way to a row's names
+    return ReportJob(
+        **values
+        | {
+            "day": date.fromisoformat(values["day"]),
+            "status": JobStatus(values["status"]),
+            "destinations": tuple(from_json(values["destinations"])),
+            "created_at": from_micros(values["created_at"]),
+            "updated_at": from_micros(values["updated_at"]),
+        }
+    )
+
+
+def _suppression(row: Row[*tuple[Any, ...]]) -> Suppression:
+    until = from_micros(row.until) if row.until is not None else None
+    return Suppression(row.address, until, row.reason)
