@@ -1,0 +1,128 @@
+"""Hand mail to the local Postfix, on the listener that bypasses the filter; Postfix does the rest."""
+
+import re
+import smtplib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+TIMEOUT_SECONDS = 60.0
+MAX_REPLY = 500  # characters kept of a reply
+
+_QUEUE_ID = re.compile(r"\bqueued as ([0-9A-Za-z]{5,30})\b")
+
+
+class HandOver(StrEnum):
+    """What became of one attempt."""
+
+    ACCEPTED = "accepted"
+    """Postfix said 250: from here on it is responsible."""
+    DEFERRED = "deferred"
+    """Not now: the attempt is repeated later."""
+    REFUSED = "refused"
+    """Never: a repetition would end the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt's outcome and the reply that decided it."""
+
+    outcome: HandOver
+    reply: str
+    queue_id: str = ""
+
+
+class Courier:
+    """One connection for many messages, opened when first needed and again when it broke."""
+
+    def __init__(self, host: str, port: int, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._place = (host, port)
+        self._timeout = timeout_seconds
+        self._connection: smtplib.SMTP | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.quit()
+        except (smtplib.SMTPException, OSError):
+            connection.close()
+
+    def hand_over(self, mail_from: str, recipient: str, message: bytes) -> Attempted:
+        """Offer *message* once. Trouble with the connection is a deferral, never an exception."""
+        try:
+            return _offer(self._connected(), mail_from, recipient, message)
+        except smtplib.SMTPDataError as error:
+            return _outcome(error.smtp_code, error.smtp_error)
+        except (smtplib.SMTPException, OSError) as error:
+            self._drop()
+            host, port = self._place
+            return Attempted(HandOver.DEFERRED, _bounded(f"{host}:{port}: {error}"))
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._connection is not None and not _answers(self._connection):
+            self._drop()
+        if self._connection is None:
+            connection = smtplib.SMTP(local_hostname="localhost", timeout=self._timeout)
+            try:
+                _expect(*connection.connect(*self._place))
+                connection.ehlo_or_helo_if_needed()
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _answers(connection: smtplib.SMTP) -> bool:
+    """Whether *connection* is still good for a message: begins afresh on it."""
+    try:
+        return connection.rset()[0] == 250
+    except (smtplib.SMTPException, OSError):
+        return False
+
+
+def _offer(connection: smtplib.SMTP, mail_from: str, recipient: str, message: bytes) -> Attempted:
+    steps: tuple[Callable[[], tuple[int, bytes]], ...] = (
+        lambda: connection.docmd("MAIL", f"FROM:<{mail_from}>"),
+        lambda: connection.docmd("RCPT", f"TO:<{recipient}>"),
+    )
+    for step in steps:
+        code, reply = step()
+        if not 200 <= code < 300:
+            return _outcome(code, reply)
+    return _outcome(*connection.data(message))
+
+
+def _outcome(code: int, reply: bytes | str) -> Attempted:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    shown = _bounded(f"{code} {text}")
+    if 200 <= code < 300:
+        found = _QUEUE_ID.search(text)
+        return Attempted(HandOver.ACCEPTED, shown, found[1] if found else "")
+    return Attempted(HandOver.REFUSED if 500 <= code < 600 else HandOver.DEFERRED, shown)
+
+
+def _expect(code: int, reply: bytes) -> None:
+    if code != 220:
+        raise smtplib.SMTPConnectError(code, reply)
+
+
+def _bounded(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_REPLY])

@@ -1,0 +1,86 @@
+"""Service 3: run the jobs by the clock until told to stop."""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from appliance.log import get_logger
+from appliance.node import Endpoint, Node
+from appliance.store.engine import Store, StoreUnavailable, open_store
+from reporting.jobs import build_due, send_pending
+
+BUILD_HOUR, BUILD_MINUTE = 0, 30
+BUILD_SPREAD_SECONDS = 90 * 60  # 00:30 to 02:00 UTC, so that not all of the world reports at once (AGG-19)
+SEND_EVERY_SECONDS = 600
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_forever(node: Node) -> None:
+    """Build and send on schedule until SIGTERM or SIGINT; what is under way is finished first.
+
+    What was missed while the service was down is done at the start. Call it in the main thread. Raises what
+    ``open_store`` raises.
+    """
+    stop = threading.Event()
+    before = {number: signal.signal(number, _setter(stop)) for number in _STOP_SIGNALS}
+    store = open_store(node.store)
+    try:
+        scheduler = make_scheduler(store, node)
+        scheduler.start()
+        get_logger().info("reports_service", state="started", node=node.name)
+        stop.wait()
+        scheduler.shutdown(wait=True)
+        get_logger().info("reports_service", state="stopped", node=node.name)
+    finally:
+        store.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def make_scheduler(store: Store, node: Node) -> BackgroundScheduler:
+    """The scheduler with its jobs, not yet started. One thread: building and sending never overlap."""
+    listener = Endpoint.parse(node.postfix.reports)
+
+    def send() -> None:
+        send_pending(store, nameserver=node.resolver, listener=(listener.host, listener.port))
+
+    def build_and_send() -> None:
+        build_due(store)
+        send()
+
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(1)},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    daily, often = _patient(build_and_send), _patient(send)
+    scheduler.add_job(daily, "date", run_date=datetime.now(UTC), id="catch up")
+    scheduler.add_job(
+        daily, "cron", hour=BUILD_HOUR, minute=BUILD_MINUTE, jitter=BUILD_SPREAD_SECONDS, id="report"
+    )
+    scheduler.add_job(often, "interval", seconds=SEND_EVERY_SECONDS, jitter=60, id="send")
+    return scheduler
+
+
+def _patient(job: Callable[[], None]) -> Callable[[], None]:
+    """*job*, that leaves a store which can't be used now for the next time."""
+
+    def run() -> None:
+        try:
+            job()
+        except StoreUnavailable as error:
+            get_logger().warning("reports_service", state="store unavailable", reason=str(error))
+
+    return run
+
+
+def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        event.set()
+
+    return stop

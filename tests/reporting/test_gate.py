@@ -1,0 +1,60 @@
+from appliance.settings import Gate
+from reporting.gate import GateDecision, ReportGate
+from tests.reporting.samples import settings
+
+NEVER = 0
+
+
+def decide(
+    domain: str = "bank.test", *, days: int = NEVER, accepted: bool = False, **reports: object
+) -> GateDecision:
+    return ReportGate(settings(**reports)).decide(domain, days_seen=lambda: days, accepted=lambda: accepted)
+
+
+def test_nobody_gets_a_report_while_reports_are_off_s31() -> None:
+    decision = decide(enabled=False)
+
+    assert decision == GateDecision(allowed=False, reason="reports are switched off")
+
+
+def test_protected_and_own_domains_never_get_a_report_pain_22() -> None:
+    decisions = [decide("inside.test", allowed_domains="inside.test"), decide("gateway.test")]
+
+    assert decisions == [GateDecision(allowed=False, reason="our own domain")] * 2
+
+
+def test_the_deny_list_comes_before_the_allow_list() -> None:
+    decision = decide(allowed_domains="bank.test", denied_domains="bank.test")
+
+    assert not decision.allowed
+    assert "never" in decision.reason
+
+
+def test_the_allow_list_comes_before_the_setting() -> None:
+    assert decide(gate="listed", allowed_domains="bank.test").allowed
+
+
+def test_listed_only_means_the_allow_list() -> None:
+    assert not decide(gate="listed", days=30, accepted=True).allowed
+
+
+def test_all_means_everybody_who_asks() -> None:
+    assert decide(gate="all").allowed
+
+
+def test_an_established_domain_was_seen_on_two_days_pain_1() -> None:
+    one, two = decide(gate="established", days=1), decide(gate="established", days=2)
+
+    assert one == GateDecision(allowed=False, reason="seen on 1 of the last 30 days; it takes 2")
+    assert two == GateDecision(allowed=True, reason="seen on 2 of the last 30 days")
+
+
+def test_reciprocal_means_that_mail_was_accepted() -> None:
+    assert decide(gate="reciprocal", accepted=True).allowed
+    assert not decide(gate="reciprocal", accepted=False).allowed
+
+
+def test_the_setting_can_be_overridden() -> None:
+    gate = ReportGate(settings(gate="listed"), gate=Gate.ALL)
+
+    assert gate.decide("bank.test", days_seen=lambda: 0, accepted=lambda: False).allowed

@@ -1,0 +1,90 @@
+"""The reports service: does what is due when it starts, and ends when it is told to."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance.lab.nameserver import NameServer
+from appliance.node import Node
+from appliance.store import reports
+from appliance.store.engine import Store
+from appliance.store.reports import JobStatus
+from reporting.scheduler import make_scheduler
+from tests.reporting.samples import HOUR, ROW, count, save, settings
+from tests.reporting.sink import running
+
+pytestmark = pytest.mark.system
+
+SERVICE = """
+import sys
+from appliance.node import Node
+from reporting.scheduler import run_forever
+
+store, resolver, listener = sys.argv[1:]
+run_forever(Node(store=store, resolver=resolver, postfix={"reports": listener}))
+"""
+
+
+@contextlib.contextmanager
+def service(store_url: str, nameserver: NameServer, listener: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", SERVICE, store_url, nameserver.address, listener]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until_sent(store: Store) -> None:
+    give_up_at = time.monotonic() + 60
+    while True:
+        with store.read() as connection:
+            jobs = reports.jobs(connection)
+        if jobs and all(job.status is JobStatus.SENT for job in jobs):
+            return
+        if time.monotonic() > give_up_at:
+            pytest.fail(f"not sent: {jobs}")
+        time.sleep(0.1)
+
+
+def test_the_service_sends_what_was_missed_and_ends_on_sigterm(
+    sqlite_store: Store,
+    sqlite_url: str,
+    nameserver: NameServer,
+    requires: Callable[[str], Path],
+    free_port: Callable[[], int],
+) -> None:
+    save(sqlite_store, settings())
+    two_days_ago = datetime.now(UTC) - timedelta(days=2)
+    count(sqlite_store, ROW, at=int(two_days_ago.timestamp()) // HOUR * HOUR)
+    nameserver.zone.txt("_dmarc.bank.test", "v=DMARC1; p=reject; rua=mailto:d@bank.test")
+
+    with (
+        running(requires("smtp-sink"), free_port()) as sink,
+        service(sqlite_url, nameserver, f"127.0.0.1:{sink.port}") as process,
+    ):
+        wait_until_sent(sqlite_store)
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(timeout=30)
+
+        assert [taken.recipient for taken in sink.taken()] == ["d@bank.test"]
+    assert status == 0
+
+
+def test_the_day_is_built_between_half_past_midnight_and_two_agg_19(sqlite_store: Store) -> None:
+    scheduler = make_scheduler(sqlite_store, Node())
+    trigger = scheduler.get_job("report").trigger
+    noon = datetime(2026, 3, 29, 12, tzinfo=UTC)
+
+    moments = {trigger.get_next_fire_time(None, noon) for _ in range(50)}
+
+    assert len(moments) == 50
+    assert min(moments) >= datetime(2026, 3, 30, 0, 30, tzinfo=UTC)
+    assert max(moments) <= datetime(2026, 3, 30, 2, 0, tzinfo=UTC)
