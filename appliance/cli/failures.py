@@ -43,7 +43,7 @@ def _of_module(error: Exception) -> Failure | None:
     match type(error).__name__:
         case "StoreUnavailable":
             return Failure(str(error), TEMPORARY)
-        case "SchemaMismatch" | "PostfixMissing":
+        case "SchemaMismatch" | "InvalidStoreUrl" | "UnusableKey" | "PostfixMissing":
             return Failure(str(error), USAGE)
         case "CannotListen":
             return Failure(str(error), TEMPORARY if getattr(error, "retry", False) else USAGE)

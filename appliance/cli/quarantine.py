@@ -32,7 +32,7 @@ def quarantine_command() -> None:
 def list_(config: Path | None, store: str | None, as_json: bool, limit: int) -> None:  # noqa: FBT001
     """The messages held, newest first."""
     _, opened = opened_store(config, store)
-    with opened.begin() as connection:
+    with opened.read() as connection:
         held = rows.list_held(connection, limit)
     for row in held:
         recipients = [recipient.address for recipient in row.envelope.recipients]
@@ -79,6 +79,7 @@ def release_(
                 smtp=(endpoint.host, endpoint.port),
                 actor=who(),
                 recipients=recipients or None,
+                again=again,
             )
         except (MissingMessage, DamagedMessage, ReleaseRefused, ReleaseUncertain) as error:
             raise CommandFailed(f"{event_id}: {error}", status=1) from None

@@ -87,7 +87,7 @@ def import_(config: Path | None, store: str | None, comment: str, file: TextIO) 
 def history(config: Path | None, store: str | None, as_json: bool) -> None:  # noqa: FBT001
     """The revisions, newest first: number, time, author, comment."""
     _, opened = opened_store(config, store)
-    with opened.begin() as connection:
+    with opened.read() as connection:
         revisions = store_settings.history(connection)
     for revision in revisions:
         if as_json:
@@ -106,7 +106,7 @@ def history(config: Path | None, store: str | None, as_json: bool) -> None:  # n
 
 
 def _current(store: Store) -> store_settings.Revision:
-    with store.begin() as connection:
+    with store.read() as connection:
         return store_settings.current(connection)
 
 

@@ -56,7 +56,7 @@ async def _work(
 ) -> int:
     store = open_store(node.store)
     resolver = Resolver(node.resolver, cache=dns_cache)
-    recorder = Recorder(store)
+    recorder = Recorder(store, on_trouble=_report_trouble)
     policies = CurrentPolicy(store, node=node.name, worker=str(number))
     handler = Handler(
         node=node.name,
@@ -76,3 +76,8 @@ async def _work(
     await resolver.close()
     store.close()
     return 0
+
+
+def _report_trouble(trouble: str) -> None:
+    """The store could not be written: messages go on by their verdicts, and are missing in events and reports."""
+    get_logger().error("unrecorded", reason=trouble)

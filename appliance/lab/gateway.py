@@ -168,7 +168,11 @@ class Gateway:
                 "resolver": self.nameserver.address,
             },
             "filter": {"listen": "unix:dmarcgate/filter.sock", "workers": self._workers},
-            "web": {"listen": f"{LOOPBACK}:{self.web_port}", "secure_cookies": False},
+            "web": {
+                "listen": f"{LOOPBACK}:{self.web_port}",
+                "secure_cookies": False,
+                "allowed_hosts": [LOOPBACK, "localhost"],
+            },
             "postfix": {
                 "release": f"{LOOPBACK}:{self.postfix.config.release_port}",
                 "reports": f"{LOOPBACK}:{self.postfix.config.report_port}",

@@ -27,7 +27,6 @@ from appliance.lab.ports import LOOPBACK, PortBusy
 
 _TTL_SECONDS = 60
 _IN = dns.rdataclass.IN
-_SOA = f"ns.invalid. hostmaster.invalid. 1 3600 600 86400 {_TTL_SECONDS}"  # goes with answers of no data
 _CNAMES_FOLLOWED = 16
 _PAYLOAD_OCTETS = 1232
 _TCP_OCTETS = 65_535
@@ -45,8 +44,12 @@ class Behaviour(StrEnum):
     GARBAGE = "garbage"
     """The right query ID, then octets that are no DNS message."""
     WRONG_ID = "wrong id"
+    FORGED_FIRST = "forged first"
+    """An empty answer with another ID, then the right one."""
     TRUNCATED = "truncated"
     """Truncated over UDP; over TCP the connection closes without an answer."""
+    TRUNCATED_EVERYWHERE = "truncated everywhere"
+    """Over TCP too."""
     CNAME_LOOP = "cname loop"
 
 
@@ -86,8 +89,12 @@ class Zone:
     Names are absolute with or without a closing dot. ``a``, ``txt`` and the like replace what the name had of the type.
     """
 
-    def __init__(self, text: str = "") -> None:
-        """*text* is in the format of master files (RFC 1035 §5); see ``load``."""
+    def __init__(self, text: str = "", *, ttl_seconds: int = _TTL_SECONDS) -> None:
+        """*text* is in the format of master files (RFC 1035 §5); see ``load``.
+
+        *ttl_seconds* is of records that come without one, and of the answer that there is nothing (RFC 2308).
+        """
+        self._ttl = ttl_seconds
         self._lock = threading.RLock()
         self._records: dict[dns.name.Name, dict[dns.rdatatype.RdataType, dns.rdataset.Rdataset]] = {}
         self._behaviours: dict[tuple[dns.name.Name, dns.rdatatype.RdataType | None], Behaviour | Slow] = {}
@@ -101,7 +108,7 @@ class Zone:
         read = _RecordsRead()
         try:
             dns.zonefile.Reader(
-                dns.tokenizer.Tokenizer(text, "zone"), _IN, read, default_ttl=_TTL_SECONDS
+                dns.tokenizer.Tokenizer(text, "zone"), _IN, read, default_ttl=self._ttl
             ).read()
         except dns.exception.DNSException as mistake:
             raise ValueError(f"the zone cannot be read: {mistake}") from mistake
@@ -110,12 +117,11 @@ class Zone:
                 self._rdatasets(name)[of_type] = dns.rdataset.from_rdata_list(ttl, rdatas)
             self._changed()
 
-    def set(self, name: str, record_type: str, *values: str, ttl: int = _TTL_SECONDS) -> None:
+    def set(self, name: str, record_type: str, *values: str) -> None:
         """Give *name* these records of a type, in the notation of master files, instead of those it has."""
         of_type = dns.rdatatype.from_text(record_type)
         self._set(
             name,
-            ttl,
             (dns.rdata.from_text(_IN, of_type, value, dns.name.root, relativize=False) for value in values),
         )
 
@@ -138,11 +144,9 @@ class Zone:
     def cname(self, name: str, target: str) -> None:
         self.set(name, "CNAME", str(_absolute(target)))
 
-    def txt(self, name: str, *texts: str | bytes, ttl: int = _TTL_SECONDS) -> None:
+    def txt(self, name: str, *texts: str | bytes) -> None:
         """One record for each text, cut into strings of at most 255 octets."""
-        self._set(
-            name, ttl, (dns.rdtypes.ANY.TXT.TXT(_IN, dns.rdatatype.TXT, _strings(text)) for text in texts)
-        )
+        self._set(name, (dns.rdtypes.ANY.TXT.TXT(_IN, dns.rdatatype.TXT, _strings(text)) for text in texts))
 
     def remove(self, name: str, record_type: str | None = None) -> None:
         """Take away the records of a type, or all of the name and its misbehaviour."""
@@ -192,12 +196,11 @@ class Zone:
                     break
                 response.answer.append(_rrset(name, alias))
                 name = alias[0].target
-        response.authority.append(
-            dns.rrset.from_text(dns.name.root, _TTL_SECONDS, _IN, dns.rdatatype.SOA, _SOA)
-        )
+        soa = f"ns.invalid. hostmaster.invalid. 1 3600 600 86400 {self._ttl}"
+        response.authority.append(dns.rrset.from_text(dns.name.root, self._ttl, _IN, dns.rdatatype.SOA, soa))
 
-    def _set(self, name: str, ttl: int, rdatas: Iterable[dns.rdata.Rdata]) -> None:
-        rdataset = dns.rdataset.from_rdata_list(ttl, list(rdatas))
+    def _set(self, name: str, rdatas: Iterable[dns.rdata.Rdata]) -> None:
+        rdataset = dns.rdataset.from_rdata_list(self._ttl, list(rdatas))
         with self._lock:
             self._rdatasets(_absolute(name))[rdataset.rdtype] = rdataset
             self._changed()
@@ -233,6 +236,8 @@ class _Rendered(NamedTuple):
     octets: bytes | None
     """The answer after its ID; ``None``: no answer."""
     wrong_id: bool = False
+    forged: bytes = b""
+    """Goes out first, after a wrong ID."""
     closes: bool = False
     """Whether a TCP connection ends here."""
     seconds: float = 0.0
@@ -253,6 +258,8 @@ class NameServer:
         self._rendered_version = -1
         self._queries: deque[Query] = deque(maxlen=_QUERIES_KEPT)
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self._thread: threading.Thread | None = None
         self._end: Callable[[], object] = _nothing  # while it serves: ends the serving
 
@@ -284,6 +291,13 @@ class NameServer:
         self._queries.clear()
         self._counts.clear()
 
+    def hold(self) -> None:
+        """Answer nobody before ``release``; of the queries that come meanwhile one is counted, the others lie unread."""
+        self._may_answer.clear()
+
+    def release(self) -> None:
+        self._may_answer.set()
+
     def start(self) -> None:
         """Bind and serve; raises ``PortBusy`` when the port is in use."""
         udp, tcp = _bind(self._port)
@@ -298,6 +312,7 @@ class NameServer:
     def stop(self) -> None:
         """Stop serving and return when the sockets are closed."""
         if self._thread is not None:
+            self.release()
             self._end()
             self._thread.join()
             self._thread = None
@@ -337,13 +352,15 @@ class NameServer:
             return
         self._queries.append(rendered.query)
         self._counts[rendered.query.name, rendered.query.type] += 1
+        self._may_answer.wait()
         if rendered.closes:
             close()
         if rendered.octets is None:
             return
-        octets = wire[:2] + rendered.octets
-        if rendered.wrong_id:
-            octets = bytes(octet ^ 0xFF for octet in wire[:2]) + rendered.octets
+        wrong_id = bytes(octet ^ 0xFF for octet in wire[:2])
+        if rendered.forged:
+            send(wrong_id + rendered.forged)
+        octets = (wrong_id if rendered.wrong_id else wire[:2]) + rendered.octets
         if rendered.seconds:
             asyncio.get_running_loop().call_later(rendered.seconds, send, octets)
         else:
@@ -413,6 +430,7 @@ def _render(zone: Zone, request: dns.message.Message, transport: str) -> _Render
     behaviour = zone.behaviour(question.name, question.rdtype)
     response = dns.message.make_response(request, recursion_available=True, our_payload=_PAYLOAD_OCTETS)
     response.flags |= dns.flags.AA
+    forged = b""
     match behaviour:
         case Behaviour.SILENCE:
             return _Rendered(query, None)
@@ -420,18 +438,21 @@ def _render(zone: Zone, request: dns.message.Message, transport: str) -> _Render
             return _Rendered(query, b"\xff" * 40)
         case Behaviour.TRUNCATED if transport == "tcp":
             return _Rendered(query, None, closes=True)
-        case Behaviour.TRUNCATED:
+        case Behaviour.TRUNCATED | Behaviour.TRUNCATED_EVERYWHERE:
             response.flags |= dns.flags.TC
         case Behaviour.SERVFAIL | Behaviour.REFUSED | Behaviour.FORMERR:
             response.set_rcode(dns.rcode.from_text(behaviour))
         case Behaviour.CNAME_LOOP:
             response.answer = _cname_loop(question.name)
+        case Behaviour.FORGED_FIRST:
+            forged = response.to_wire()[2:]
+            zone.answer(response)
         case Behaviour.WRONG_ID | Slow() | None:
             zone.answer(response)
     limit = _TCP_OCTETS if transport == "tcp" else max(512, request.payload)
     octets = response.to_wire(max_size=limit, prefer_truncation=True)[2:]
     seconds = behaviour.seconds if isinstance(behaviour, Slow) else 0.0
-    return _Rendered(query, octets, wrong_id=behaviour is Behaviour.WRONG_ID, seconds=seconds)
+    return _Rendered(query, octets, wrong_id=behaviour is Behaviour.WRONG_ID, forged=forged, seconds=seconds)
 
 
 def _nothing() -> None:

@@ -247,7 +247,7 @@ class Verification(_Group):
     """Sender Filtering > DMARC > Verification, Domains and Exceptions."""
 
     enabled: bool = Field(
-        default=False, title="Enable DMARC", description="Off: no look-ups, no marks, no actions."
+        default=False, title="Enable DMARC", description="While it is off: no look-ups, no marks, no actions."
     )
     mode: Mode = Field(
         Mode.ENFORCE,
