@@ -63,9 +63,14 @@ def list_(config: Path | None, store: str | None, as_json: bool, limit: int) -> 
 @click.option(
     "--to", "recipients", multiple=True, metavar="ADDRESS", help="Instead of the original recipients."
 )
+@click.option("--again", is_flag=True, help="Also what a broken release may have delivered already.")
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
 def release_(
-    config: Path | None, store: str | None, recipients: tuple[str, ...], ids: tuple[str, ...]
+    config: Path | None,
+    store: str | None,
+    recipients: tuple[str, ...],
+    again: bool,  # noqa: FBT001  click gives flags by name
+    ids: tuple[str, ...],
 ) -> None:
     """Deliver held messages; they are not verified again."""
     node, opened = opened_store(config, store)

@@ -97,7 +97,7 @@ class Gate(StrEnum):
         }[self.value]
 
 
-class LineErrors(ValueError):  # noqa: N818  several, each with its line
+class LineErrors(ValueError):
     """Problems of a list, each with its line."""
 
     def __init__(self, errors: list[tuple[int, str]]) -> None:

@@ -16,7 +16,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class InvalidSettings(Exception):  # noqa: N818  what the caller shows is the problems
+class InvalidSettings(Exception):
     """Nothing was saved; *problems* says why, in the order of the document."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 MAX_COMMENT = 200
 
 
-class InvalidRecord(ValueError):  # noqa: N818  the message is what the administrator reads
+class InvalidRecord(ValueError):
     """A line of a list can't be used; the message says why and what to write instead."""
 
 
