@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import children_of
+
 Start = Callable[..., "RunningFilter"]
 
 
@@ -34,6 +36,10 @@ class RunningFilter:
     @property
     def log(self) -> str:
         return self.log_path.read_text(encoding="utf-8")
+
+    @property
+    def workers(self) -> set[int]:
+        return children_of(self.process.pid)
 
     def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + 20

@@ -11,19 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.filter.conftest import RunningFilter
+from tests.milter.frames import frame, offer
 
 pytestmark = pytest.mark.system
 
-NEGOTIATION = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
+NEGOTIATION = offer()
 
 
 def read_frame(client: socket.socket) -> bytes:
     length = struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0]
     return client.recv(length, socket.MSG_WAITALL)
-
-
-def frame(command: bytes, payload: bytes = b"") -> bytes:
-    return struct.pack("!I", len(payload) + 1) + command + payload
 
 
 def message() -> bytes:
@@ -97,24 +94,22 @@ def accepts(running: RunningFilter) -> bool:
 
 
 def test_a_killed_worker_is_replaced(running_filter: RunningFilter) -> None:
-    children = Path(f"/proc/{running_filter.process.pid}/task/{running_filter.process.pid}/children")
-    running_filter.wait_for(lambda: len(children.read_text().split()) == 2, "two workers")
-    first = {int(pid) for pid in children.read_text().split()}
+    running_filter.wait_for(lambda: len(running_filter.workers) == 2, "two workers")
+    first = running_filter.workers
 
     os.kill(min(first), signal.SIGKILL)
 
     running_filter.wait_for(
-        lambda: len(now := {int(pid) for pid in children.read_text().split()}) == 2 and now != first,
+        lambda: len(now := running_filter.workers) == 2 and now != first,
         "a new worker",
     )
     assert "worker-died" in running_filter.log
 
 
 def test_workers_end_when_their_supervisor_is_killed(running_filter: RunningFilter) -> None:
-    children = Path(f"/proc/{running_filter.process.pid}/task/{running_filter.process.pid}/children")
-    running_filter.wait_for(lambda: len(children.read_text().split()) == 2, "two workers")
+    running_filter.wait_for(lambda: len(running_filter.workers) == 2, "two workers")
     running_filter.wait_for(lambda: accepts(running_filter), "an answer")
-    workers = [int(pid) for pid in children.read_text().split()]
+    workers = running_filter.workers
 
     os.kill(running_filter.process.pid, signal.SIGKILL)
     running_filter.process.wait()
@@ -184,3 +179,31 @@ def test_a_store_that_can_not_be_reached_is_one_line_and_exit_75(tmp_path: Path)
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
     assert not (tmp_path / "f.sock").exists()
+
+
+def test_f2_a_socket_handed_over_by_systemd_is_served_and_left_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "f.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        command = (
+            f"export LISTEN_PID=$$ LISTEN_FDS=1; exec {sys.executable} -m appliance filter --workers 1"
+            f" --store sqlite:///{tmp_path}/gate.db --listen unix:{tmp_path}/other.sock 3<&{listening.fileno()}"
+        )
+        started = subprocess.Popen(
+            ["bash", "-c", command], pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True
+        )
+    with started, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(path))
+        client.sendall(NEGOTIATION + message())
+
+        assert read_frame(client)[:1] == b"O"
+        assert read_frame(client) == b"c"
+        client.close()
+        started.terminate()
+        assert started.wait(20) == 0
+        assert started.stderr
+        assert "listen=systemd" in started.stderr.read()
+    assert path.exists()
+    assert not (tmp_path / "other.sock").exists()
