@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from lxml import etree
 
+from appliance.mail.address import unmapped
 from appliance.store.facts import PolicyGroup, ReportRow
 from reporting.period import Period
 
@@ -191,11 +192,9 @@ def _add_domain(parent: Any, name: str, domain: str) -> None:
 def _address(text: str) -> str:
     """An IP address as RFC 5952 writes it; what is none stays, and fails the check."""
     try:
-        address = ip_address(text)
+        return str(unmapped(ip_address(text)))
     except ValueError:
         return text
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    return str(mapped or address)
 
 
 def _aligned(*, aligned: bool) -> str:

@@ -5,7 +5,8 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from appliance.dmarc.discovery import LookupFailed, organizational_domain, tree_walk_names
+from appliance.checks.organizational import find_organizational_domain
+from appliance.dmarc.discovery import LookupFailed
 from appliance.dmarc.record import DmarcRecord, is_dmarc_record, parse_record, select_record
 from appliance.resolver import Question, RecordType, Resolver, Status
 from reporting.mailto import MAX_DESTINATIONS, MailAddress, parse_mailtos
@@ -105,7 +106,10 @@ class _Check:
         if host.rpartition(".")[2] != self.policy_domain.rpartition(".")[2]:
             return False  # names under different top-level domains
         ours, theirs = await asyncio.gather(
-            self._organizational(self.policy_domain), self._organizational(host)
+            *(
+                find_organizational_domain(domain, self.resolver, self.deadline)
+                for domain in (self.policy_domain, host)
+            )
         )
         return ours == theirs
 
@@ -124,21 +128,6 @@ class _Check:
         if not addresses or any(address.domain != host for address in addresses):
             return Destinations(refused=(f"{host} redirects reports to another host",))
         return Destinations(addresses)
-
-    async def _organizational(self, domain: str) -> str:
-        names = tree_walk_names(domain)
-        answers = await asyncio.gather(
-            *(fetch_record(name, self.resolver, self.deadline) for name in names), return_exceptions=True
-        )
-        known = dict(zip(names, answers, strict=True))
-
-        def lookup(name: str) -> DmarcRecord | None:
-            answer = known[name]  # what failed above the end of the walk is never asked for
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-
-        return organizational_domain(domain, lookup)
 
 
 async def _texts(name: str, resolver: Resolver, deadline: float) -> tuple[bytes, ...]:

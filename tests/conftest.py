@@ -1,17 +1,22 @@
-"""What all tests share: programs, ports, databases, and the long form of a run."""
+"""What all tests share: programs, ports, a name server, databases, and the long form of a run."""
 
 import contextlib
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
 
+from appliance.lab.nameserver import NameServer
+from appliance.lab.ports import free_ports
+from appliance.store.engine import Store, open_store, upgrade
+from appliance.store.schema import METADATA
 from tests.postgresql import PostgresqlServer, postgresql_server
+from tests.processes import children_of
 
 SYSTEM_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 PACKAGES = {"initdb": "postgresql", "postgres": "postgresql"}  # where it isn't the program's own name
@@ -62,16 +67,20 @@ def in_ci() -> bool:
 # ---- programs and ports ---------------------------------------------------------
 
 
+def cannot_run(message: str) -> NoReturn:
+    """Fail in CI, skip anywhere else."""
+    if in_ci():
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def find_program(program: str) -> Path:
     """The path of *program*. Without it the test fails in CI, and is skipped anywhere else."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_PLACES, *postgresql_places()])
     for name in (program, *OTHER_NAMES.get(program, ())):
         if found := shutil.which(name, path=path):
             return Path(found)
-    message = f"{program} is missing: install the package {PACKAGES.get(program, program)}"
-    if in_ci():
-        pytest.fail(message)
-    pytest.skip(message)
+    cannot_run(f"{program} is missing: install the package {PACKAGES.get(program, program)}")
 
 
 def postgresql_places() -> list[str]:
@@ -81,16 +90,21 @@ def postgresql_places() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def requires_postfix() -> None:
+    """Postfix is installed, and we may start one of our own."""
+    find_program("postfix")
+    if os.geteuid() != 0:
+        cannot_run("Postfix can be started by root only: run the tests with sudo")
+
+
+@pytest.fixture(scope="session")
 def requires() -> Callable[[str], Path]:
     """``requires("postfix")`` gives the program's path, or ends the test as *find_program* says."""
     return find_program
 
 
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +117,16 @@ def free_port() -> Callable[[], int]:
 def long_run(pytestconfig: pytest.Config) -> bool:
     """Whether this is the long form of a run: a test that can be scaled asks here for its size."""
     return bool(pytestconfig.getoption("--long"))
+
+
+# ---- DNS ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nameserver() -> Iterator[NameServer]:
+    """A name server whose zone is empty."""
+    with NameServer() as running:
+        yield running
 
 
 # ---- nothing stays behind -------------------------------------------------------
@@ -122,12 +146,11 @@ def _no_process_left_behind() -> Iterator[None]:
 def children() -> dict[int, str]:
     """The running child processes of this one, with their command lines."""
     found: dict[int, str] = {}
-    for listing in Path("/proc/self/task").glob("*/children"):
-        for pid in listing.read_text().split():
-            with contextlib.suppress(OSError):  # it may end while we look
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                if command and b"multiprocessing.resource_tracker" not in command:
-                    found[int(pid)] = command.decode(errors="replace").strip()
+    for pid in children_of(os.getpid()):
+        with contextlib.suppress(OSError):  # it may end while we look
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            if command and b"multiprocessing.resource_tracker" not in command:
+                found[pid] = command.decode(errors="replace").strip()
     return found
 
 
@@ -163,3 +186,45 @@ def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty database: the test runs once on SQLite and once on PostgreSQL."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store in a file, made once in a run because that takes longest."""
+    path = tmp_path_factory.mktemp("migrated") / "dmarcgate.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgresql: PostgresqlServer) -> Iterator[str]:
+    """The URL of an empty store on PostgreSQL; whoever uses it empties it again."""
+    name = f"store_{time.monotonic_ns()}"
+    postgresql.create_database(name)
+    upgrade(postgresql.url(name))
+    yield postgresql.url(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_store(migrated_file: Path, sqlite_url: str) -> Iterator[Store]:
+    """An open, empty store at *sqlite_url*."""
+    shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
+    with contextlib.closing(open_store(sqlite_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def postgresql_store(migrated_database: str) -> Iterator[Store]:
+    with contextlib.closing(open_store(migrated_database)) as opened:
+        yield opened
+        with opened.begin() as connection:
+            for table in reversed(METADATA.sorted_tables):
+                connection.execute(table.delete())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """An open, empty store: the test runs once on each database."""
+    opened: Store = request.getfixturevalue(f"{request.param}_store")
+    return opened

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from appliance.lab.mailbox import Mailbox
-from appliance.lab.ports import free_ports
-from appliance.lab.postfix import PostfixConfig, PostfixInstance
+from appliance.lab.postfix import PostfixInstance
 from appliance.mail.message import Envelope, Message, Recipient, split_message
 from appliance.quarantine import (
     DamagedMessage,
@@ -31,8 +30,9 @@ from appliance.quarantine import (
 )
 from appliance.store import audit
 from appliance.store import quarantine as rows
-from appliance.store.engine import Store, open_store
+from appliance.store.engine import Store
 from appliance.store.quarantine import HoldState, QuarantineRow
+from tests.postfix import config_below
 from tests.store.samples import ENVELOPE, held, octets
 
 EVENT_ID = "0123456789ab"
@@ -186,30 +186,15 @@ def test_F7_a_full_disk_leaves_no_file_behind(tmp_path: Path) -> None:  # noqa: 
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> Iterator[Store]:
-    opened = open_store(sqlite_url, create=True)
-    yield opened
-    opened.close()
+def store(sqlite_store: Store) -> Store:
+    return sqlite_store
 
 
 @pytest.fixture(scope="module")
-def postfix(
-    tmp_path_factory: pytest.TempPathFactory, requires: Callable[[str], Path]
-) -> Iterator[PostfixInstance]:
+def postfix(tmp_path_factory: pytest.TempPathFactory, requires_postfix: None) -> Iterator[PostfixInstance]:
     """Its filter doesn't run: mail that was to be filtered could not pass."""
-    requires("postfix")
-    if os.geteuid() != 0:
-        pytest.skip("Postfix can be started by root only")
-    smtp, release_port, report = free_ports(3)
-    config = PostfixConfig(
-        directory=tmp_path_factory.mktemp("postfix"),
-        smtp_port=smtp,
-        release_port=release_port,
-        report_port=report,
-        inside_domains=("inside.example",),
-        message_size_limit_octets=100_000,
-    )
-    with PostfixInstance(config) as instance:
+    config = config_below(tmp_path_factory.mktemp("postfix"))
+    with PostfixInstance(replace(config, message_size_limit_octets=100_000)) as instance:
         yield instance
 
 

@@ -1,9 +1,11 @@
+"""The resolver, with a real name server: answers, trouble told apart from "no such record", and the cache."""
+
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 
+from appliance.lab.nameserver import Behaviour, NameServer, Zone
 from appliance.resolver import (
     DEADLINE_PASSED,
     MAX_RECORDS,
@@ -14,15 +16,8 @@ from appliance.resolver import (
     Status,
     parse_nameserver,
 )
-from tests.nameserver import Behaviour, NameServer, running
 
 TXT = RecordType.TXT
-
-
-@pytest.fixture
-def server() -> Iterator[NameServer]:
-    with running() as server:
-        yield server
 
 
 async def ask(resolver: Resolver, *questions: Question, seconds: float = 10) -> list[Answer]:
@@ -31,10 +26,10 @@ async def ask(resolver: Resolver, *questions: Question, seconds: float = 10) -> 
 
 
 def one(
-    server: NameServer, name: str, rdtype: RecordType = TXT, *, timeout: float = 2, attempts: int = 1
+    nameserver: NameServer, name: str, rdtype: RecordType = TXT, *, timeout: float = 2, attempts: int = 1
 ) -> Answer:
     async def run() -> Answer:
-        resolver = Resolver(server.address, query_timeout_seconds=timeout, attempts=attempts)
+        resolver = Resolver(nameserver.address, query_timeout_seconds=timeout, attempts=attempts)
         [answer] = await ask(resolver, Question(name, rdtype))
         await resolver.close()
         return answer
@@ -55,21 +50,21 @@ def one(
     ],
 )
 def test_records_come_in_one_plain_form(
-    server: NameServer, rdtype: RecordType, value: str, expected: bytes
+    nameserver: NameServer, rdtype: RecordType, value: str, expected: bytes
 ) -> None:
-    server.add("a.example", rdtype, value)
+    nameserver.zone.set("a.example", rdtype, value)
 
-    answer = one(server, "a.example", rdtype)
+    answer = one(nameserver, "a.example", rdtype)
 
     assert answer == Answer(Status.RECORDS, (expected,), ttl_seconds=60)
 
 
-def test_no_such_name_and_no_data_are_answers_and_differ(server: NameServer) -> None:
-    server.txt("a.example", "x")
+def test_no_such_name_and_no_data_are_answers_and_differ(nameserver: NameServer) -> None:
+    nameserver.zone.txt("a.example", "x")
 
-    assert one(server, "b.example").status is Status.NXDOMAIN
-    assert one(server, "a.example", RecordType.A).status is Status.NO_DATA
-    assert one(server, "example").status is Status.NO_DATA
+    assert one(nameserver, "b.example").status is Status.NXDOMAIN
+    assert one(nameserver, "a.example", RecordType.A).status is Status.NO_DATA
+    assert one(nameserver, "example").status is Status.NO_DATA
 
 
 @pytest.mark.parametrize(
@@ -78,28 +73,30 @@ def test_no_such_name_and_no_data_are_answers_and_differ(server: NameServer) -> 
         pytest.param(Behaviour.SERVFAIL, "SERVFAIL", id="SERVFAIL"),
         pytest.param(Behaviour.REFUSED, "REFUSED", id="REFUSED"),
         pytest.param(Behaviour.FORMERR, "FORMERR", id="FORMERR"),
-        pytest.param(Behaviour.SILENT, "timeout", id="silence"),
+        pytest.param(Behaviour.SILENCE, "timeout", id="silence"),
         pytest.param(Behaviour.GARBAGE, "timeout", id="garbage"),
         pytest.param(Behaviour.WRONG_ID, "timeout", id="answers to another query"),
+        pytest.param(Behaviour.TRUNCATED, "malformed answer (EOFError)", id="no answer by TCP"),
         pytest.param(
             Behaviour.TRUNCATED_EVERYWHERE, "truncated or malformed answer", id="truncated by TCP too"
         ),
     ],
 )
 def test_trouble_is_temporary_and_never_no_record(
-    server: NameServer, behaviour: Behaviour, reason: str
+    nameserver: NameServer, behaviour: Behaviour, reason: str
 ) -> None:
     """DISC-43, T20, F10."""
-    server.txt("a.example", "x").behave("a.example", behaviour)
+    nameserver.zone.txt("a.example", "x")
+    nameserver.zone.misbehave("a.example", behaviour)
 
-    answer = one(server, "a.example", timeout=0.2)
+    answer = one(nameserver, "a.example", timeout=0.2)
 
     assert answer == Answer(Status.TEMPORARY, reason=reason)
 
 
 def test_a_name_server_that_is_down_is_noticed_at_once() -> None:
-    with running() as server:
-        address = server.address
+    with NameServer() as nameserver:
+        address = nameserver.address
 
     async def run() -> Answer:
         return (await ask(Resolver(address, query_timeout_seconds=60), Question("a.example", TXT)))[0]
@@ -110,51 +107,54 @@ def test_a_name_server_that_is_down_is_noticed_at_once() -> None:
     assert answer.reason.startswith("name server not reachable")
 
 
-def test_a_failure_is_tried_again_before_it_is_told(server: NameServer) -> None:
-    server.behave("a.example", Behaviour.SERVFAIL)
+def test_a_failure_is_tried_again_before_it_is_told(nameserver: NameServer) -> None:
+    nameserver.zone.misbehave("a.example", Behaviour.SERVFAIL)
 
-    one(server, "a.example", attempts=2)
+    one(nameserver, "a.example", attempts=2)
 
-    assert server.asked["a.example", "TXT"] == 2
-
-
-def test_a_forged_datagram_is_passed_over(server: NameServer) -> None:
-    server.txt("a.example", "right").behave("a.example", Behaviour.CHATTY)
-
-    assert one(server, "a.example").records == (b"right",)
+    assert nameserver.count("a.example", "TXT") == 2
 
 
-def test_a_long_answer_is_fetched_by_tcp(server: NameServer) -> None:
-    server.txt("a.example", "x" * 4000)
+def test_a_forged_datagram_is_passed_over(nameserver: NameServer) -> None:
+    nameserver.zone.txt("a.example", "right")
+    nameserver.zone.misbehave("a.example", Behaviour.FORGED_FIRST)
 
-    answer = one(server, "a.example")
+    assert one(nameserver, "a.example").records == (b"right",)
+
+
+def test_a_long_answer_is_fetched_by_tcp(nameserver: NameServer) -> None:
+    nameserver.zone.txt("a.example", "x" * 4000)
+
+    answer = one(nameserver, "a.example")
 
     assert answer.records == (b"x" * 4000,)
-    assert server.by_tcp["a.example", "TXT"] == 1
+    assert [query.transport for query in nameserver.queries] == ["udp", "tcp"]
 
 
-def test_too_many_records_are_no_answer(server: NameServer) -> None:
+def test_too_many_records_are_no_answer(nameserver: NameServer) -> None:
     """T19."""
-    server.txt("a.example", *(f"{number}" for number in range(MAX_RECORDS + 1)))
+    nameserver.zone.txt("a.example", *(f"{number}" for number in range(MAX_RECORDS + 1)))
 
-    assert one(server, "a.example") == Answer(Status.TEMPORARY, reason="more than 100 records")
+    assert one(nameserver, "a.example") == Answer(Status.TEMPORARY, reason="more than 100 records")
 
 
-def test_cnames_are_followed(server: NameServer) -> None:
+def test_cnames_are_followed(nameserver: NameServer) -> None:
     """DISC-01."""
-    server.add("a.example", "CNAME", "b.example.").add("b.example", "CNAME", "c.example.").txt(
-        "c.example", "x"
-    )
-    server.add("dangling.example", "CNAME", "nowhere.test.")
+    zone = nameserver.zone
+    zone.cname("a.example", "b.example")
+    zone.cname("b.example", "c.example")
+    zone.txt("c.example", "x")
+    zone.cname("dangling.example", "nowhere.test")
 
-    assert one(server, "a.example").records == (b"x",)
-    assert one(server, "dangling.example").status is Status.NXDOMAIN
+    assert one(nameserver, "a.example").records == (b"x",)
+    assert one(nameserver, "dangling.example").status is Status.NXDOMAIN
 
 
-def test_a_cname_loop_is_temporary(server: NameServer) -> None:
-    server.add("a.example", "CNAME", "b.example.").add("b.example", "CNAME", "a.example.")
+def test_a_cname_loop_is_temporary(nameserver: NameServer) -> None:
+    nameserver.zone.cname("a.example", "b.example")
+    nameserver.zone.cname("b.example", "a.example")
 
-    answer = one(server, "a.example")
+    answer = one(nameserver, "a.example")
 
     assert answer == Answer(Status.TEMPORARY, reason="malformed answer (ChainTooLong)")
 
@@ -170,48 +170,48 @@ def test_a_cname_loop_is_temporary(server: NameServer) -> None:
         pytest.param("\udce9.example", id="undecodable"),
     ],
 )
-def test_a_name_that_can_not_be_asked_for_does_not_exist(server: NameServer, name: str) -> None:
-    assert one(server, name).status is Status.NXDOMAIN
-    assert not server.asked
+def test_a_name_that_can_not_be_asked_for_does_not_exist(nameserver: NameServer, name: str) -> None:
+    assert one(nameserver, name).status is Status.NXDOMAIN
+    assert not nameserver.queries
 
 
-def test_odd_characters_go_over_the_wire_unchanged(server: NameServer) -> None:
-    one(server, "o'neil @\\.example")
+def test_odd_characters_go_over_the_wire_unchanged(nameserver: NameServer) -> None:
+    one(nameserver, "o'neil @\\.example")
 
-    assert server.asked["o'neil\\032\\@\\\\.example", "TXT"] == 1
+    assert nameserver.count("o'neil\\032\\@\\\\.example", "TXT") == 1
 
 
-def test_a_question_asked_many_times_at_once_is_sent_once(server: NameServer) -> None:
+def test_a_question_asked_many_times_at_once_is_sent_once(nameserver: NameServer) -> None:
     """S3, DISC-26: one query in flight for each question, across messages too."""
-    server.txt("a.example", "x")
-    server.gate.clear()
+    nameserver.zone.txt("a.example", "x")
+    nameserver.hold()
 
     async def run() -> list[Answer]:
-        resolver = Resolver(server.address, cache=False)
+        resolver = Resolver(nameserver.address, cache=False)
         asking = asyncio.create_task(ask(resolver, *[Question("a.example", TXT)] * 20))
         await asyncio.sleep(0.05)
-        server.gate.set()
+        nameserver.release()
         return await asking
 
     answers = asyncio.run(run())
 
     assert [answer.records for answer in answers] == [(b"x",)] * 20
-    assert server.asked["a.example", "TXT"] == 1
+    assert nameserver.count("a.example", "TXT") == 1
 
 
-def test_who_gives_up_or_is_cancelled_does_not_spoil_it_for_others(server: NameServer) -> None:
-    server.txt("a.example", "x")
-    server.gate.clear()
+def test_who_gives_up_or_is_cancelled_does_not_spoil_it_for_others(nameserver: NameServer) -> None:
+    nameserver.zone.txt("a.example", "x")
+    nameserver.hold()
     question = Question("a.example", TXT)
 
     async def run() -> tuple[Answer, Answer, Answer | None]:
-        resolver = Resolver(server.address)
+        resolver = Resolver(nameserver.address)
         cancelled = asyncio.create_task(resolver.resolve(question, time.monotonic() + 10))
         patient = asyncio.create_task(resolver.resolve(question, time.monotonic() + 10))
         hasty = await resolver.resolve(question, time.monotonic() + 0.05)
         cancelled.cancel()
         await asyncio.sleep(0)
-        server.gate.set()
+        nameserver.release()
         answer = await patient
         assert cancelled.cancelled()
         return hasty, answer, resolver.cached(question)
@@ -223,11 +223,11 @@ def test_who_gives_up_or_is_cancelled_does_not_spoil_it_for_others(server: NameS
     assert cached == answer
 
 
-def test_closing_answers_those_who_wait(server: NameServer) -> None:
-    server.gate.clear()
+def test_closing_answers_those_who_wait(nameserver: NameServer) -> None:
+    nameserver.hold()
 
     async def run() -> Answer:
-        resolver = Resolver(server.address)
+        resolver = Resolver(nameserver.address)
         waiting = asyncio.create_task(resolver.resolve(Question("a.example", TXT), time.monotonic() + 10))
         await asyncio.sleep(0.05)
         await resolver.close()
@@ -236,36 +236,35 @@ def test_closing_answers_those_who_wait(server: NameServer) -> None:
     assert asyncio.run(run()).status is Status.TEMPORARY
 
 
-def repeated(server: NameServer, name: str, **kwargs: int | bool) -> tuple[Answer | None, int]:
+def repeated(nameserver: NameServer, name: str, **kwargs: int | bool) -> tuple[Answer | None, int]:
     """Ask twice, one after the other; what is known without waiting after the first, and the queries it took."""
 
     async def run() -> Answer | None:
-        resolver = Resolver(server.address, attempts=1, **kwargs)  # type: ignore[arg-type]
+        resolver = Resolver(nameserver.address, attempts=1, **kwargs)  # type: ignore[arg-type]
         question = Question(name, TXT)
         await ask(resolver, question)
         cached = resolver.cached(question)
         await ask(resolver, question)
         return cached
 
-    return asyncio.run(run()), server.asked[name, "TXT"]
+    return asyncio.run(run()), nameserver.count(name, "TXT")
 
 
-def test_answers_are_kept_for_their_ttl(server: NameServer) -> None:
+def test_answers_are_kept_for_their_ttl(nameserver: NameServer) -> None:
     """DISC-26."""
-    server.txt("a.example", "x")
+    nameserver.zone.txt("a.example", "x")
 
-    cached, queries = repeated(server, "a.example")
+    cached, queries = repeated(nameserver, "a.example")
 
     assert cached is not None
     assert cached.records == (b"x",)
     assert queries == 1
 
 
-def test_no_such_name_is_kept_for_the_negative_ttl(server: NameServer) -> None:
+def test_no_such_name_is_kept_for_the_negative_ttl() -> None:
     """DISC-26, RFC 2308."""
-    server.negative_ttl = 30
-
-    cached, queries = repeated(server, "a.example")
+    with NameServer(Zone(ttl_seconds=30)) as nameserver:
+        cached, queries = repeated(nameserver, "a.example")
 
     assert cached == Answer(Status.NXDOMAIN, ttl_seconds=30)
     assert queries == 1
@@ -279,30 +278,28 @@ def test_no_such_name_is_kept_for_the_negative_ttl(server: NameServer) -> None:
         pytest.param(60, {"positive_ttl_cap_seconds": 0}, id="cap of nought"),
     ],
 )
-def test_what_may_not_be_kept_is_asked_again(server: NameServer, ttl: int, options: dict[str, int]) -> None:
-    server.ttl = ttl
-    server.txt("a.example", "x")
-
-    cached, queries = repeated(server, "a.example", **options)
+def test_what_may_not_be_kept_is_asked_again(ttl: int, options: dict[str, int]) -> None:
+    with NameServer(Zone("a.example. TXT x", ttl_seconds=ttl)) as nameserver:
+        cached, queries = repeated(nameserver, "a.example", **options)
 
     assert cached is None
     assert queries == 2
 
 
-def test_a_failure_is_not_kept(server: NameServer) -> None:
-    server.behave("a.example", Behaviour.SERVFAIL)
+def test_a_failure_is_not_kept(nameserver: NameServer) -> None:
+    nameserver.zone.misbehave("a.example", Behaviour.SERVFAIL)
 
-    cached, queries = repeated(server, "a.example")
+    cached, queries = repeated(nameserver, "a.example")
 
     assert cached is None
     assert queries == 2
 
 
-def test_the_cache_forgets_what_was_not_used_for_longest(server: NameServer) -> None:
+def test_the_cache_forgets_what_was_not_used_for_longest(nameserver: NameServer) -> None:
     names = [Question(f"{letter}.example", TXT) for letter in "abc"]
 
     async def run() -> list[bool]:
-        resolver = Resolver(server.address, cache_entries=2)
+        resolver = Resolver(nameserver.address, cache_entries=2)
         await ask(resolver, names[0])
         await ask(resolver, names[1])
         resolver.cached(names[0])
@@ -312,11 +309,12 @@ def test_the_cache_forgets_what_was_not_used_for_longest(server: NameServer) -> 
     assert asyncio.run(run()) == [True, False, True]
 
 
-def test_queries_hits_and_failures_are_counted(server: NameServer) -> None:
-    server.txt("a.example", "x").behave("b.example", Behaviour.SERVFAIL)
+def test_queries_hits_and_failures_are_counted(nameserver: NameServer) -> None:
+    nameserver.zone.txt("a.example", "x")
+    nameserver.zone.misbehave("b.example", Behaviour.SERVFAIL)
 
     async def run() -> tuple[int, int, int]:
-        resolver = Resolver(server.address)
+        resolver = Resolver(nameserver.address)
         await ask(resolver, Question("a.example", TXT), Question("b.example", TXT))
         await ask(resolver, Question("a.example", TXT))
         return resolver.counters.queries, resolver.counters.cache_hits, resolver.counters.temporary

@@ -3,19 +3,16 @@
 Strict on purpose. A From field that mail programs could read in two ways is unusable, never half read.
 """
 
-import re
 from dataclasses import dataclass
 
 from appliance.mail.domain import InvalidDomain, to_a_label
-from appliance.mail.message import Message
+from appliance.mail.message import Message, is_field_name
 from appliance.mail.tokens import Kind, NotStructured, Token, tokens
 
 MAX_DOMAINS = 5  # evaluated for one message (FROM-05)
 MAX_ADDRESSES = 1000
 MAX_FROM_OCTETS = 64 * 1024
 MAX_HEADER_OCTETS = 256 * 1024  # the whole header block (FROM-14)
-
-_FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def _is_malformed(message: Message) -> bool:
     header = message.header_octets
     if len(header) > MAX_HEADER_OCTETS or b"\0" in header:
         return True
-    if not all(_FIELD_NAME.fullmatch(field.name) for field in message.fields):
+    if not all(is_field_name(field.name.rstrip(b" \t")) for field in message.fields):
         return True
     line_ends = header.count(b"\r\n")
     folds = header.count(b"\r\n ") + header.count(b"\r\n\t")

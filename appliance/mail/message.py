@@ -1,11 +1,14 @@
 """A received message: envelope, header fields and body, octets as received (RFC 5321, RFC 5322)."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
+
+_FIELD_NAME = re.compile(rb"[!-9;-~]+")
 
 NULL_PATH = ""
 """The reverse path of bounces: MAIL FROM:<>."""
@@ -125,4 +128,4 @@ def split_message(octets: bytes) -> tuple[tuple[HeaderField, ...], bytes]:
 
 def is_field_name(name: bytes) -> bool:
     """RFC 5322 field-name: printable US-ASCII without colon."""
-    return bool(name) and all(0x21 <= octet <= 0x7E and octet != 0x3A for octet in name)
+    return _FIELD_NAME.fullmatch(name) is not None

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Protocol
 
+from appliance.mail.address import parse_ip
 from appliance.mail.message import IPAddress, Message
 from appliance.mail.tokens import Kind, NotStructured, Token, tokens
 
@@ -104,7 +104,7 @@ def client_in_received(value: bytes) -> Hop | None:
     seen = [found["ip"] for comment in comments if (found := _address_in(comment.text))]
     if not seen and word.kind is Kind.LITERAL and _says_only_helo(comments):
         seen = [word.text]
-    ip = _parse_ip(seen[0]) if len(seen) == 1 else None
+    ip = parse_ip(seen[0]) if len(seen) == 1 else None
     return Hop(ip, _helo_in(comments) or helo) if ip else None
 
 
@@ -134,15 +134,3 @@ def _helo_in(comments: list[Token]) -> str:
         if found := _EXIM_HELO.search(" " + comment.text) or _QMAIL_HELO.fullmatch(comment.text):
             return found[1]
     return ""
-
-
-def _parse_ip(text: str) -> IPAddress | None:
-    try:
-        ip = ip_address(text[5:] if text[:5].lower() == "ipv6:" else text)
-    except ValueError:
-        return None
-    if isinstance(ip, IPv6Address):
-        if ip.scope_id is not None:
-            return None
-        return ip.ipv4_mapped or ip
-    return ip

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from appliance.mail.message import HeaderField
-from appliance.milter.wire import Response, encode_frame, is_field_name
+from appliance.mail.message import HeaderField, is_field_name
+from appliance.milter.wire import Response, encode_frame
 
 _SMTP_REPLY = re.compile(r"([45])[0-9]{2} \1(?:\.[0-9]{1,3}){2} [ -~]+")
 _MAX_SMTP_REPLY = 510  # RFC 5321 section 4.5.3.1.5: 512 with CR LF

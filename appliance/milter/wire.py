@@ -1,12 +1,11 @@
 """The milter protocol on the wire: frames, codes and payloads, as Sendmail's libmilter and Postfix speak it."""
 
-import re
 import struct
 from enum import IntEnum
-from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-from appliance.mail.message import IPAddress
+from appliance.mail.address import parse_ip
+from appliance.mail.message import IPAddress, is_field_name
 
 MAX_FRAME_OCTETS = 1 << 20
 """Body chunks are at most 65535 octets; a header field may be as long as Postfix's header_size_limit (102400)."""
@@ -18,7 +17,6 @@ _FRAME = struct.Struct("!IB")  # length of command and payload, command
 _INTEGER = struct.Struct("!I")
 _OFFER = struct.Struct("!III")
 _PORT = struct.Struct("!H")
-_FIELD_NAME = re.compile(rb"[!-9;-~]+")  # RFC 5322 field-name
 
 
 class ProtocolError(Exception):
@@ -198,13 +196,9 @@ def parse_path(payload: bytes) -> tuple[str, tuple[str, ...]]:
 def parse_header(payload: bytes) -> tuple[bytes, bytes]:
     """Name and value; the value's folds as CR LF, which the protocol gives as LF."""
     strings = payload.split(b"\0")
-    if len(strings) != 3 or strings[2] or not _FIELD_NAME.fullmatch(strings[0]):
+    if len(strings) != 3 or strings[2] or not is_field_name(strings[0]):
         raise ProtocolError("a malformed header field")
     return strings[0], strings[1].replace(b"\n", b"\r\n")
-
-
-def is_field_name(name: bytes) -> bool:
-    return _FIELD_NAME.fullmatch(name) is not None
 
 
 def text(octets: bytes) -> str:
@@ -222,12 +216,7 @@ def _strings(payload: bytes) -> list[bytes]:
 
 def _parse_ip(octets: bytes) -> IPAddress:
     address = octets.decode("ascii", "replace")
-    if address[:5].lower() == "ipv6:":
-        address = address[5:]
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        raise ProtocolError(f"a client address that is none: {address[:64]!r}") from None
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-        return ip.ipv4_mapped
+    ip = parse_ip(address.partition("%")[0])
+    if ip is None:
+        raise ProtocolError(f"a client address that is none: {address[:64]!r}")
     return ip

@@ -197,8 +197,8 @@ class DomainSet:
     def __init__(self, records: Iterable[DomainRecord]) -> None:
         self._keys = frozenset(record.key for record in records)
 
-    def __contains__(self, domain: str) -> bool:
-        if not self._keys:
+    def __contains__(self, domain: object) -> bool:
+        if not self._keys or not isinstance(domain, str):
             return False
         if domain in self._keys:
             return True

@@ -1,14 +1,12 @@
-"""Keys, signed messages and zones for the checks."""
+"""The key that the checks' messages are signed with."""
 
 import base64
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.checks.mails import SigningKey
-from tests.nameserver import NameServer, running
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +21,3 @@ def rsa_key() -> SigningKey:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return SigningKey(pem, b"v=DKIM1; k=rsa; p=" + base64.b64encode(der))
-
-
-@pytest.fixture
-def server() -> Iterator[NameServer]:
-    with running() as server:
-        yield server

@@ -197,6 +197,72 @@ def test_a_truncated_answer_never_comes_over_tcp(server: NameServer) -> None:
         dns.query.tcp(query, "127.0.0.1", 3, server.port)
 
 
+def test_an_answer_can_be_truncated_over_tcp_too(server: NameServer) -> None:
+    server.zone.misbehave("example.org", Behaviour.TRUNCATED_EVERYWHERE)
+    query = dns.message.make_query("example.org", "A")
+
+    for by in (dns.query.udp, dns.query.tcp):
+        response = by(query, "127.0.0.1", 3, server.port)
+        assert response.flags & dns.flags.TC
+        assert not response.answer
+
+
+def test_a_forged_answer_can_come_before_the_right_one(server: NameServer) -> None:
+    server.zone.misbehave("example.org", Behaviour.FORGED_FIRST)
+    query = dns.message.make_query("example.org", "A")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("127.0.0.1", server.port))
+        client.send(query.to_wire())
+        forged, right = (dns.message.from_wire(client.recv(1232)) for _ in range(2))
+
+    assert forged.id != query.id == right.id
+    assert forged.question == query.question
+    assert (bool(forged.answer), bool(right.answer)) == (False, True)
+
+
+def test_answers_can_be_held_back_until_they_are_released(server: NameServer) -> None:
+    queries = [dns.message.make_query(name, "A") for name in ("example.org", "mx.example.org")]
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", server.port))
+        server.hold()
+        for query in queries:
+            client.send(query.to_wire())
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(1232)
+        server.release()
+        client.settimeout(5)
+        answered = [dns.message.from_wire(client.recv(1232)).id for _ in queries]
+
+    assert answered == [query.id for query in queries]
+
+
+def test_a_server_that_holds_answers_back_can_be_stopped(server: NameServer) -> None:
+    server.hold()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(dns.message.make_query("example.org", "A").to_wire(), ("127.0.0.1", server.port))
+
+    server.stop()
+
+    server.start()
+    assert ask(server, "example.org", "A").answer
+
+
+def test_the_zone_says_how_long_its_answers_may_be_kept() -> None:
+    zone = Zone("in.example. TXT x\nown.example. 7 TXT x", ttl_seconds=30)
+    zone.txt("set.example", "x")
+
+    with NameServer(zone) as server:
+        ttls = [ask(server, f"{name}.example").answer[0].ttl for name in ("in", "own", "set")]
+        [nothing] = ask(server, "no.example").authority
+
+    assert ttls == [30, 7, 30]
+    assert (nothing.ttl, nothing[0].minimum) == (30, 30)
+
+
 def test_a_loop_of_aliases_is_noticed(server: NameServer, resolver: dns.resolver.Resolver) -> None:
     server.zone.misbehave("example.org", Behaviour.CNAME_LOOP)
 

@@ -1,11 +1,9 @@
 """The private Postfix instance, with the system's real programs."""
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,45 +14,28 @@ from appliance.lab.ports import PortBusy
 from appliance.lab.postfix import PostfixConfig, PostfixInstance
 from appliance.lab.postfix_programs import PostfixError, PostfixMissing, find_postfix
 from appliance.lab.smtp import SmtpClient, Stage, send_message
-from tests.lab.conftest import config_below
+from tests.postfix import config_below, listening_at
 
 pytestmark = pytest.mark.system
 
 MESSAGE = b"From: a@sender.example\r\nMessage-ID: <%s@sender.example>\r\nSubject: one\r\n\r\nHello.\r\n"
 
 
-def send(port: int, *rcpt_to: str, message_id: bytes = b"m", helo: str = "client.example") -> str:
+def send(port: int, *rcpt_to: str, message_id: bytes = b"m", client_ip: str | None = "192.0.2.1") -> str:
+    """Send a message that must be taken, from outside by default; the queue ID."""
     reply = send_message(
         port,
         mail_from="a@sender.example",
         rcpt_to=rcpt_to,
         octets=MESSAGE % message_id,
-        helo=helo,
-        client_ip="192.0.2.1",
+        client_ip=client_ip,
     )
     assert reply.queue_id is not None, reply
     return reply.queue_id
 
 
-def send_local(port: int, *rcpt_to: str, message_id: bytes = b"m") -> str:
-    reply = send_message(port, mail_from="a@sender.example", rcpt_to=rcpt_to, octets=MESSAGE % message_id)
-    assert reply.queue_id is not None, reply
-    return reply.queue_id
-
-
-@contextlib.contextmanager
-def listening_at(path: Path) -> Iterator[socket.socket]:
-    """A Unix socket that Postfix may connect to, however long its path is."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.settimeout(20)
-            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-            path.chmod(0o660)
-            listener.listen()
-            yield listener
-    finally:
-        os.close(folder)
+def send_local(port: int, *rcpt_to: str) -> str:
+    return send(port, *rcpt_to, client_ip=None)
 
 
 def greeting(port: int) -> bytes:
@@ -248,7 +229,7 @@ def test_malformed_envelope_senders_are_refused(postfix: PostfixInstance, mail_f
 
 
 def test_an_instance_works_below_a_folder_that_only_root_can_enter(
-    tmp_path: Path, postfix_allowed: None
+    tmp_path: Path, requires_postfix: None
 ) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
@@ -256,6 +237,7 @@ def test_an_instance_works_below_a_folder_that_only_root_can_enter(
     instance.write()
 
     with instance, listening_at(instance.filter_socket) as listener:
+        listener.settimeout(20)
         queue_id = send_local(instance.config.release_port, "u@inside.example")
         Mailbox(instance.inside_maildir).wait_for(queue_id=queue_id)
         with (
@@ -348,7 +330,7 @@ def test_changed_settings_are_in_force_after_a_reload(config: PostfixConfig) -> 
         assert b"other.example" in greeting(config.release_port)
 
 
-def test_a_folder_that_postfix_cannot_name_is_refused(tmp_path: Path, postfix_allowed: None) -> None:
+def test_a_folder_that_postfix_cannot_name_is_refused(tmp_path: Path, requires_postfix: None) -> None:
     with pytest.raises(PostfixError, match="choose a folder without spaces"):
         PostfixInstance(config_below(tmp_path / "my lab"))
 

@@ -1,6 +1,5 @@
 """Whatever comes from the MTA, in whatever pieces: it parses, or it is a protocol error."""
 
-import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,12 +11,9 @@ from appliance.mail.message import HeaderField
 from appliance.milter.connection import Event, MessageReceived, MilterConnection
 from appliance.milter.replies import Accept
 from appliance.milter.wire import Command, ProtocolError
+from tests.milter.frames import frame, offer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def frame(command: bytes, payload: bytes = b"") -> bytes:
-    return struct.pack("!I", len(payload) + 1) + command + payload
 
 
 MESSAGE = [
@@ -38,7 +34,7 @@ MESSAGE = [
 ]
 
 SESSION = [
-    frame(b"O", struct.pack("!III", 6, 0x1FF, 0x100080)),
+    offer(protocol=0x100080),
     frame(b"D", b"Cj\0mx.example\0"),
     frame(b"C", b"mail.example.org\x006\x9c\x40IPv6:2001:db8::1\0"),
     frame(b"H", b"mail.example.org\0"),

@@ -1,25 +1,15 @@
-"""An open store for the tests of the reports."""
+"""Receivers of reports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from appliance.store.engine import Store, open_store
+from tests.reporting.sink import StartSink, running
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
-    opened = open_store(store_url, create=True)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-@pytest.fixture
-def sqlite_store(sqlite_url: str) -> Iterator[Store]:
-    opened = open_store(sqlite_url, create=True)
-    try:
-        yield opened
-    finally:
-        opened.close()
+def start_sink(requires: Callable[[str], Path], free_port: Callable[[], int]) -> Iterator[StartSink]:
+    with ExitStack() as sinks:
+        yield lambda *options: sinks.enter_context(running(requires("smtp-sink"), free_port(), *options))

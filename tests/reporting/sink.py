@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,10 @@ class Sink:
     def taken(self) -> list[Taken]:
         """All messages so far, by recipient."""
         return sorted((_read(path) for path in self.folder.glob("mail.*")), key=lambda taken: taken.recipient)
+
+
+StartSink = Callable[..., Sink]
+"""Starts a sink for the rest of a test; the arguments are smtp-sink's options."""
 
 
 @contextlib.contextmanager

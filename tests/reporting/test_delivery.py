@@ -1,19 +1,15 @@
 """The hand-over to Postfix, against its own test server."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from reporting.delivery import Attempted, Courier, HandOver
-from tests.reporting.sink import running
+from tests.reporting.sink import StartSink
 
 pytestmark = pytest.mark.system
 
 MESSAGE = b"From: d@gateway.test\r\nSubject: report\r\n\r\n.a line that begins with a dot\r\n"
-
-Requires = Callable[[str], Path]
-FreePort = Callable[[], int]
 
 
 def offer(place: tuple[str, int], times: int = 1) -> list[Attempted]:
@@ -21,40 +17,40 @@ def offer(place: tuple[str, int], times: int = 1) -> list[Attempted]:
         return [courier.hand_over("bounces+1@gateway.test", "a@x.test", MESSAGE) for _ in range(times)]
 
 
-def test_the_octets_and_the_envelope_arrive_as_given(requires: Requires, free_port: FreePort) -> None:
-    with running(requires("smtp-sink"), free_port()) as sink:
-        [attempted] = offer(sink.place)
+def test_the_octets_and_the_envelope_arrive_as_given(start_sink: StartSink) -> None:
+    sink = start_sink()
 
-        [taken] = sink.taken()
+    [attempted] = offer(sink.place)
+
+    [taken] = sink.taken()
     assert attempted.outcome is HandOver.ACCEPTED
     assert (taken.mail_from, taken.recipient) == ("bounces+1@gateway.test", "a@x.test")
     assert taken.octets.rstrip(b"\r\n") == MESSAGE.rstrip(b"\r\n")
 
 
-def test_one_connection_carries_many_messages(requires: Requires, free_port: FreePort) -> None:
-    with running(
-        requires("smtp-sink"), free_port(), "-n", "2"
-    ) as sink:  # the first session is the readiness probe
-        attempts = offer(sink.place, times=20)
+def test_one_connection_carries_many_messages(start_sink: StartSink) -> None:
+    sink = start_sink("-n", "2")  # sessions; the first is the readiness probe
 
-        assert len(sink.taken()) == 20
+    attempts = offer(sink.place, times=20)
+
+    assert len(sink.taken()) == 20
     assert {attempted.outcome for attempted in attempts} == {HandOver.ACCEPTED}
 
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "."])
-def test_a_temporary_refusal_is_a_deferral(requires: Requires, free_port: FreePort, command: str) -> None:
-    with running(requires("smtp-sink"), free_port(), "-r", command) as sink:
-        [attempted] = offer(sink.place)
+def test_a_temporary_refusal_is_a_deferral(start_sink: StartSink, command: str) -> None:
+    sink = start_sink("-r", command)
+
+    [attempted] = offer(sink.place)
 
     assert (attempted.outcome, attempted.reply[:3]) == (HandOver.DEFERRED, "450")
 
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "."])
-def test_a_final_refusal_is_kept_with_its_reply(
-    requires: Requires, free_port: FreePort, command: str
-) -> None:
-    with running(requires("smtp-sink"), free_port(), "-f", command) as sink:
-        [attempted] = offer(sink.place)
+def test_a_final_refusal_is_kept_with_its_reply(start_sink: StartSink, command: str) -> None:
+    sink = start_sink("-f", command)
+
+    [attempted] = offer(sink.place)
 
     assert attempted == Attempted(HandOver.REFUSED, "500 5.3.0 Error: command failed")
 
@@ -69,15 +65,16 @@ def test_a_final_refusal_is_kept_with_its_reply(
     ],
 )
 def test_trouble_with_the_connection_is_a_deferral_and_the_next_message_gets_a_new_one(
-    requires: Requires, free_port: FreePort, options: tuple[str, str]
+    start_sink: StartSink, options: tuple[str, str]
 ) -> None:
-    with running(requires("smtp-sink"), free_port(), *options) as sink:
-        attempts = offer(sink.place, times=2)
+    sink = start_sink(*options)
+
+    attempts = offer(sink.place, times=2)
 
     assert [attempted.outcome for attempted in attempts] == [HandOver.DEFERRED] * 2
 
 
-def test_nobody_listening_is_a_deferral_that_says_where(free_port: FreePort) -> None:
+def test_nobody_listening_is_a_deferral_that_says_where(free_port: Callable[[], int]) -> None:
     port = free_port()
 
     [attempted] = offer(("127.0.0.1", port))

@@ -1,11 +1,9 @@
 """Reports from the counted facts to the mail that Postfix takes, with a real store, DNS and SMTP."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,19 +14,10 @@ from appliance.store.reports import JobStatus, ReportJob
 from reporting.jobs import CATCH_UP_DAYS, build_day, build_due, send_pending
 from reporting.sending import GIVE_UP_AFTER, SendResult
 from tests.reporting.samples import DAY, HOUR, MIDNIGHT, NEXT_MORNING, ROW, SPOOF, count, save, settings
-from tests.reporting.sink import Sink, running
+from tests.reporting.sink import Sink, StartSink
 
 RECORD = "v=DMARC1; p=reject; rua=mailto:d@bank.test"
 AGREED = "v=DMARC1"
-
-StartSink = Callable[..., Sink]
-
-
-@pytest.fixture
-def start_sink(requires: Callable[[str], Path], free_port: Callable[[], int]) -> Iterator[StartSink]:
-    """Starts a receiver; its arguments are smtp-sink's options."""
-    with ExitStack() as sinks:
-        yield lambda *options: sinks.enter_context(running(requires("smtp-sink"), free_port(), *options))
 
 
 def build(store: Store) -> list[ReportJob]:
@@ -163,7 +152,7 @@ def test_a_day_is_not_built_before_it_has_settled(sqlite_store: Store) -> None:
 
 
 def test_two_nodes_at_once_build_and_send_every_report_once(
-    store: Store, store_url: str, nameserver: NameServer, start_sink: StartSink
+    store: Store, nameserver: NameServer, start_sink: StartSink
 ) -> None:
     save(store, settings())
     for number in range(12):
@@ -173,7 +162,7 @@ def test_two_nodes_at_once_build_and_send_every_report_once(
     sink = start_sink()
 
     def node(_: int) -> tuple[int, int]:
-        with opened(store_url) as own:
+        with closing(open_store(store.url)) as own:
             return len(build(own)), len(send(own, nameserver, sink))
 
     with ThreadPoolExecutor(3) as nodes:
@@ -183,15 +172,6 @@ def test_two_nodes_at_once_build_and_send_every_report_once(
     assert sum(built for built, _ in counts) == 12
     assert [job.status for job in all_jobs(store)] == [JobStatus.SENT] * 12
     assert [taken.recipient for taken in sink.taken()] == [f"d@bank{number:02}.test" for number in range(12)]
-
-
-@contextmanager
-def opened(url: str) -> Iterator[Store]:
-    store = open_store(url)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 # ---- sending --------------------------------------------------------------------

@@ -5,9 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from appliance.store.engine import Store
 from appliance.store.reports import JobStatus
 from reporting.scheduler import make_scheduler
 from tests.reporting.samples import HOUR, ROW, count, save, settings
-from tests.reporting.sink import running
+from tests.reporting.sink import StartSink
 
 pytestmark = pytest.mark.system
 
@@ -56,25 +55,22 @@ def wait_until_sent(store: Store) -> None:
 
 def test_the_service_sends_what_was_missed_and_ends_on_sigterm(
     sqlite_store: Store,
-    sqlite_url: str,
     nameserver: NameServer,
-    requires: Callable[[str], Path],
-    free_port: Callable[[], int],
+    start_sink: StartSink,
 ) -> None:
     save(sqlite_store, settings())
     two_days_ago = datetime.now(UTC) - timedelta(days=2)
     count(sqlite_store, ROW, at=int(two_days_ago.timestamp()) // HOUR * HOUR)
     nameserver.zone.txt("_dmarc.bank.test", "v=DMARC1; p=reject; rua=mailto:d@bank.test")
 
-    with (
-        running(requires("smtp-sink"), free_port()) as sink,
-        service(sqlite_url, nameserver, f"127.0.0.1:{sink.port}") as process,
-    ):
+    sink = start_sink()
+
+    with service(sqlite_store.url, nameserver, f"127.0.0.1:{sink.port}") as process:
         wait_until_sent(sqlite_store)
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=30)
 
-        assert [taken.recipient for taken in sink.taken()] == ["d@bank.test"]
+    assert [taken.recipient for taken in sink.taken()] == ["d@bank.test"]
     assert status == 0
 
 

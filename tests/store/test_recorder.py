@@ -140,13 +140,19 @@ def test_one_record_that_can_not_be_stored_does_not_take_the_others_with_it(stor
     assert troubles[0].startswith("event aaaaaaaaaaaa can't be stored: IntegrityError")
 
 
-def test_F8_a_locked_database_costs_its_messages_nothing_but_their_record(sqlite_url: str) -> None:  # noqa: N802
-    upgrade(sqlite_url)
-    store = open_store(sqlite_url)
-    locking = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+@pytest.fixture
+def locking(sqlite_store: Store) -> Iterator[sqlite3.Connection]:
+    """Another program's connection to the database of *sqlite_store*."""
+    path = sqlite_store.url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
 
+
+def test_F8_a_locked_database_costs_its_messages_nothing_but_their_record(  # noqa: N802
+    sqlite_store: Store, locking: sqlite3.Connection
+) -> None:
     async def run() -> None:
-        async with recording(store, timeout_seconds=0.2) as recorder:
+        async with recording(sqlite_store, timeout_seconds=0.2) as recorder:
             locking.execute("BEGIN EXCLUSIVE")
             during = await asyncio.gather(*(recorder.record(message(one)) for one in ids(3)))
             assert during == [False, False, False]
@@ -157,20 +163,17 @@ def test_F8_a_locked_database_costs_its_messages_nothing_but_their_record(sqlite
                 pass
 
     asyncio.run(run())
-    locking.close()
 
-    assert "ffffffffffff" in stored(store)
-    store.close()
+    assert "ffffffffffff" in stored(sqlite_store)
 
 
-def test_a_record_that_had_to_wait_too_long_is_withdrawn(sqlite_url: str) -> None:
+def test_a_record_that_had_to_wait_too_long_is_withdrawn(
+    sqlite_store: Store, locking: sqlite3.Connection
+) -> None:
     """Only what was being written when the time was up may still be committed."""
-    upgrade(sqlite_url)
-    store = open_store(sqlite_url)
-    locking = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
 
     async def run() -> None:
-        async with recording(store, timeout_seconds=0.3) as recorder:
+        async with recording(sqlite_store, timeout_seconds=0.3) as recorder:
             locking.execute("BEGIN EXCLUSIVE")
             being_written = asyncio.create_task(recorder.record(message("aaaaaaaaaaaa")))
             while recorder._waiting or not recorder._task:  # noqa: ASYNC110  until the writer has taken it
@@ -180,10 +183,8 @@ def test_a_record_that_had_to_wait_too_long_is_withdrawn(sqlite_url: str) -> Non
             locking.execute("ROLLBACK")
 
     asyncio.run(run())
-    locking.close()
 
-    assert stored(store) <= {"aaaaaaaaaaaa"}
-    store.close()
+    assert stored(sqlite_store) <= {"aaaaaaaaaaaa"}
 
 
 def test_facts_count_what_was_recorded_and_nothing_else(store: Store) -> None:

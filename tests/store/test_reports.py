@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from appliance.store import reports
-from appliance.store.engine import Store, open_store
+from appliance.store.engine import Store
 from appliance.store.reports import Attempt, JobStatus, NewJob, ReportJob, Suppression
 from tests.store.samples import DAY_BEGIN, DAY_END
 
@@ -106,16 +106,14 @@ def test_many_workers_claim_each_job_once(store: Store) -> None:
     assert set(claimed) == planned
 
 
-def test_a_claim_waits_for_nobody(postgresql_url: str) -> None:
+def test_a_claim_waits_for_nobody(postgresql_store: Store) -> None:
     """A job that another is just claiming is passed over."""
-    store = open_store(postgresql_url, create=True)
-    first, second = plan(store), plan(store, replace(NEW, part=2))
+    first, second = plan(postgresql_store), plan(postgresql_store, replace(NEW, part=2))
 
-    with store.begin() as connection:
+    with postgresql_store.begin() as connection:
         mine = reports.claim_job(connection, "one", NOW)
-        theirs = claim(store, "two")
+        theirs = claim(postgresql_store, "two")
 
-    store.close()
     assert (mine, theirs) == (first, second)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from appliance.settings import Settings, from_document
 from appliance.store import settings as stored
-from appliance.store.engine import Store, open_store
+from appliance.store.engine import Store
 from appliance.store.settings import Revision, SettingsConflict
 
 
@@ -84,9 +84,9 @@ def test_of_two_saves_at_once_exactly_one_wins(store: Store) -> None:
         assert [revision.number for revision in stored.history(connection)] == [2, 1]
 
 
-def test_two_transactions_that_overlap_can_not_both_save(postgresql_url: str) -> None:
+def test_two_transactions_that_overlap_can_not_both_save(postgresql_store: Store) -> None:
     """PostgreSQL alone lets both look before either has saved."""
-    store = open_store(postgresql_url, create=True)
+    store = postgresql_store
     with ThreadPoolExecutor(1) as threads:
         with store.begin() as connection:
             stored.save(connection, naming("ada"), based_on=0, author="ada")
@@ -96,7 +96,6 @@ def test_two_transactions_that_overlap_can_not_both_save(postgresql_url: str) ->
 
         with pytest.raises(SettingsConflict, match="saved by ada"):
             other.result(timeout=30)
-    store.close()
 
 
 def _somebody_waits(store: Store) -> bool:

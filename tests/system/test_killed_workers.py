@@ -4,23 +4,19 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from appliance.lab.gateway import AUTHSERV_ID, Gateway
 from appliance.lab.smtp import send_message
 from appliance.store import events
+from tests.processes import children_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 MESSAGES = 500
 SENDERS = 8
 KILLS = 4
-
-
-def workers_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def mail(number: int) -> bytes:
@@ -60,9 +56,9 @@ def test_f1_f2_killing_workers_in_a_burst_loses_no_message_and_lets_none_pass_un
         for _ in range(KILLS):
             for _ in range(MESSAGES // (KILLS + 1)):
                 done.acquire()
-            if workers := workers_of(filter_pid):
-                os.kill(workers[0], signal.SIGKILL)
-                killed.append(workers[0])
+            if workers := children_of(filter_pid):
+                killed.append(workers.pop())
+                os.kill(killed[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()

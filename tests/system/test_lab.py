@@ -96,9 +96,8 @@ def test_one_log_line_for_each_message_carries_postfix_queue_id(
 def test_the_reports_count_what_was_sent_and_parsedmarc_reads_them(
     lines: list[dict[str, Any]], folder: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    from tests.reporting.reader import read_mail
-
     from appliance.lab.mailbox import Mailbox
+    from tests.reporting.reader import read_mail
 
     mails = Mailbox(folder / "postfix" / "mailbox" / "outside").messages()
     reports = [read_mail(mail.octets) for mail in mails]
