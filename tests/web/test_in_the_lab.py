@@ -3,8 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -20,8 +19,7 @@ IN_FORCE_SECONDS = 5.0  # what the product promises (behaviour S24)
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, requires: Callable[[str], Path]) -> Iterator[Gateway]:
-    requires("postfix")
+def gateway(tmp_path_factory: pytest.TempPathFactory, requires_postfix: None) -> Iterator[Gateway]:
     with Gateway(tmp_path_factory.mktemp("gateway"), inside_domains=("corp.example",)) as running:
         running.zone.txt("_dmarc.bank.example", "v=DMARC1; p=reject")
         running.save(verification__enabled=True)
