@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from appliance.dmarc.evaluation import DmarcWord, Evaluation
 from appliance.dmarc.record import Policy
+from appliance.dmarc.vouching import chain_comment, vouched
+from appliance.mail.authentication import ArcResult
 from appliance.mail.message import Envelope, IPAddress, Message
 from appliance.settings import (
     ExceptionMode,
@@ -132,6 +134,7 @@ class LocalPolicy:
         self._forwarders = NetworkMap((r.network, r) for r in settings.network.trusted_forwarders)
         self._exceptions = NetworkMap((r.network, r) for r in settings.verification.exceptions)
         self._domains = DomainSet(settings.verification.domains)
+        self._sealers = DomainSet(settings.network.trusted_sealers)
 
     def skip_client(self, envelope: Envelope, client_ip: IPAddress | None) -> Verdict | None:
         """The verdict on mail that isn't verified because of who hands it in (behaviour S16), else ``None``.
@@ -181,6 +184,7 @@ class LocalPolicy:
         message: Message,
         client_ip: IPAddress | None,
         *,
+        arc: ArcResult | None = None,
         incomplete: bool = False,
     ) -> Verdict:
         """The verdict on a verified message: the strictest outcome among its Author Domains.
@@ -191,7 +195,7 @@ class LocalPolicy:
         if self._forwarders.get(client_ip) is not None:
             signs = (Override(OverrideType.TRUSTED_FORWARDER, "trusted forwarder"), *signs)
         spared = self._spares(client_ip, message.envelope.received_at)
-        judgements = tuple(self._judge(evaluation, signs, spared) for evaluation in evaluations)
+        judgements = tuple(self._judge(evaluation, signs, spared, arc) for evaluation in evaluations)
         strictest = max(judgements, key=lambda j: (j.outcome.severity, j.row is not Row.PASS))
         outcome = strictest.outcome
         if incomplete and spared is None and outcome.severity < Outcome.QUARANTINE.severity:
@@ -207,7 +211,11 @@ class LocalPolicy:
         return None
 
     def _judge(
-        self, evaluation: Evaluation, signs: tuple[Override, ...], spared: Override | None
+        self,
+        evaluation: Evaluation,
+        signs: tuple[Override, ...],
+        spared: Override | None,
+        arc: ArcResult | None,
     ) -> Judgement:
         row = _row(evaluation)
         wanted = self._wanted(row)
@@ -220,6 +228,8 @@ class LocalPolicy:
             wanted, overrides = Outcome.QUARANTINE, signs[:1]  # RFC 9989 section 7.4
         elif wanted is not _PUBLISHED.get(row, wanted):
             overrides = (Override(OverrideType.LOCAL_POLICY, f"action for p={row.value}: {wanted.value}"),)
+        if wanted is not Outcome.DELIVER and arc is not None and vouched(evaluation, arc, self._sealers):
+            wanted, overrides = Outcome.DELIVER, (Override(OverrideType.LOCAL_POLICY, chain_comment(arc)),)
         if spared is not None and row is not Row.PASS and wanted is not Outcome.DELIVER:
             wanted, overrides = Outcome.DELIVER, (spared,)
         if evaluation.result is DmarcWord.FAIL and evaluation.testing:

@@ -194,6 +194,7 @@ def test_s25_test_mode_goes_one_row_down_and_says_so(published: Policy, row: Row
 def test_enf_05_signs_of_indirect_mail_soften_a_reject_to_quarantine(
     field: tuple[bytes, bytes], reason: OverrideType
 ) -> None:
+    """ENF-04: so p=reject alone never rejects what a list or forwarder may have broken."""
     verdict = policy().decide([FAIL_REJECT], message(field), CLIENT)
 
     assert verdict.outcome is Outcome.QUARANTINE
@@ -243,6 +244,35 @@ def test_s15_an_evaluated_exception_is_delivered_and_reported_as_an_override() -
 
     assert verdict.outcome is Outcome.DELIVER
     assert verdict.judgements[0].overrides == (Override(OverrideType.LOCAL_POLICY, "exception list"),)
+
+
+@pytest.mark.parametrize(
+    ("published", "testing"),
+    [
+        pytest.param(Policy.NONE, False, id="p=none"),
+        pytest.param(Policy.QUARANTINE, True, id="p=quarantine; t=y"),
+    ],
+)
+def test_enf_02_a_policy_of_none_changes_nothing_by_default(published: Policy, testing: bool) -> None:
+    failing = evaluation(DmarcWord.FAIL, published, testing=testing)
+
+    verdict = policy().decide([failing], message((b"List-Id", b" <l.example>")), CLIENT)
+
+    assert verdict.outcome is Outcome.DELIVER
+    assert verdict.disposition(verdict.judgements[0]) is Disposition.NONE
+
+
+@pytest.mark.parametrize("action", ["deliver", "quarantine", "reject"])
+@pytest.mark.parametrize("published", list(Policy))
+def test_enf_03_the_local_action_wins_and_leaves_a_reason(published: Policy, action: str) -> None:
+    actions = {"none": action, "quarantine": action, "reject": action}
+
+    verdict = policy(actions=actions).decide([evaluation(DmarcWord.FAIL, published)], message(), CLIENT)
+
+    as_published = {"none": "deliver"}.get(published, published.value) == action
+    reasons = [override.type for override in verdict.judgements[0].overrides]
+    assert verdict.outcome == action
+    assert reasons == ([] if as_published else [OverrideType.LOCAL_POLICY])
 
 
 def test_enf_09_an_action_other_than_the_published_policy_has_a_reason() -> None:

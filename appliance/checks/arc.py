@@ -6,7 +6,7 @@ from datetime import datetime
 
 from appliance.checks.answers import Answers
 from appliance.checks.canonical import CanonicalMessage, relaxed_field
-from appliance.checks.dkim import check_body, signed_octets
+from appliance.checks.dkim import check_body, check_whole_body, signed_octets
 from appliance.checks.options import CheckOptions
 from appliance.checks.signature import (
     Coverage,
@@ -14,11 +14,13 @@ from appliance.checks.signature import (
     Signer,
     check_signature,
     check_times,
+    number_in,
     read_coverage,
     read_signer,
 )
 from appliance.checks.tags import InvalidTags, parse_tags, without_value
 from appliance.mail.authentication import ArcResult, ArcSeal, ArcWord
+from appliance.mail.results_reader import ReadResult, asserted_passes, read_arc_results, remote_address
 from appliance.resolver import Question, TemporaryDnsError
 
 AAR = b"arc-authentication-results"
@@ -27,8 +29,8 @@ SEAL = b"arc-seal"
 MAX_INSTANCE = 50
 ASSUMED_FORMS = b"relaxed/relaxed"  # what sealers that leave c= out have used, whatever DKIM's default is
 
-_INSTANCE = re.compile(rb"[1-9][0-9]?")
-_AAR_START = re.compile(rb"[ \t]*i[ \t]*=[ \t]*([1-9][0-9]?)[ \t]*;")
+_INSTANCE = re.compile(rb"0?[1-9]|[1-9][0-9]")
+_AAR_START = re.compile(rb"[ \t]*i[ \t]*=[ \t]*(0?[1-9]|[1-9][0-9])[ \t]*;")
 
 
 class BrokenChain(Exception):
@@ -100,10 +102,25 @@ class ArcCheck:
                 self._verify_seal(arc_set, answers)
         except BrokenChain as broken:
             return ArcResult(ArcWord.FAIL, reason=str(broken))
-        seals = tuple(
-            ArcSeal(s.instance, s.seal.signer.domain, s.seal.signer.selector) for s in reversed(self._sets)
-        )
-        return ArcResult(ArcWord.PASS, seals, self._oldest_pass(answers))
+        oldest_pass = self._oldest_pass(answers)
+        seals, first_hop = self._seals()
+        return ArcResult(ArcWord.PASS, seals, oldest_pass, first_hop=first_hop)
+
+    def _seals(self) -> tuple[tuple[ArcSeal, ...], str]:
+        """The seals, newest first, and the first hop's address; with results as far as sealers are trusted (ARC-09)."""
+        seals = []
+        trusted, first_hop = True, ""
+        for arc_set in reversed(self._sets):
+            signer = arc_set.seal.signer
+            trusted = trusted and signer.domain in self._options.trusted_sealers
+            passes = asserted_passes(self._results(arc_set)) if trusted else ()
+            seals.append(ArcSeal(arc_set.instance, signer.domain, signer.selector, passes))
+        if any(seal.passes for seal in seals):
+            first_hop = remote_address(self._results(self._sets[0]))
+        return tuple(seals), first_hop
+
+    def _results(self, arc_set: _ArcSet) -> tuple[ReadResult, ...]:
+        return read_arc_results(self._canonical.field(arc_set.results_place).value)
 
     def _oldest_pass(self, answers: Answers) -> int:
         """The oldest instance from which on the message is unchanged; 0 when that is from the start (section 5.2)."""
@@ -120,6 +137,7 @@ class ArcCheck:
         try:
             check_times(signature.tags, self._now, self._options)
             check_body(self._canonical, signature.coverage)
+            check_whole_body(self._canonical, signature.coverage, self._options)
         except Refused as refused:
             raise BrokenChain(f"{where}: {refused}") from None
         signed = signed_octets(self._canonical, signature.place, signature.coverage)
@@ -210,6 +228,7 @@ def _read_seal(place: int, tags: dict[bytes, bytes]) -> _Seal:
     if b"h" in tags:
         raise BrokenChain("seal with h=")
     try:
+        number_in(tags, b"t")
         return _Seal(place, read_signer(tags), tags.get(b"cv", b""))
     except Refused as refused:
         raise BrokenChain(f"seal: {refused}") from None

@@ -1,6 +1,7 @@
 """Verify the DKIM signatures of a message (RFC 6376, RFC 8301, RFC 8463, RFC 8616)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,14 +63,16 @@ class DkimCheck:
         """*author_domains* say which signatures are verified first when there are too many."""
         self._canonical = canonical
         self._options = options
-        places = canonical.places(b"dkim-signature")[: options.max_listed_signatures]
-        self._candidates = [_identify(place, canonical.field(place).value) for place in places]
-        readable = [candidate for candidate in self._candidates if not candidate.done]
-        readable.sort(key=lambda candidate: _distance(candidate.result.domain, author_domains))
+        places = canonical.places(b"dkim-signature")[: options.max_read_signatures]
+        candidates = [_identify(place, canonical.field(place).value) for place in places]
+        # Sorting keeps the order of what is equally near.
+        candidates.sort(key=lambda c: (c.done, _distance(c.result.domain, author_domains)))
+        readable = [candidate for candidate in candidates if not candidate.done]
         for candidate in readable[options.max_signatures :]:
             candidate.settle(DkimWord.POLICY, "limit")
         for candidate in readable[: options.max_signatures]:
             self._settle_if_refused(candidate, now)
+        self._candidates = sorted(candidates[: options.max_listed_signatures], key=lambda c: c.place)
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -99,6 +102,8 @@ class DkimCheck:
         if tags.get(b"v") != b"1":
             raise permerror("no v=1")
         signer, coverage = read_signer(tags), read_coverage(tags)
+        if b"" in coverage.names:
+            raise permerror("h= is no list of field names")
         if b"from" not in coverage.names:
             raise permerror("From is not signed")
         _check_identity(tags, signer)
@@ -122,6 +127,7 @@ class DkimCheck:
             self._check_policy(candidate.tags, candidate.signer, candidate.coverage, key)
         except Refused as refused:
             candidate.settle(refused.word, refused.reason)
+            candidate.result = replace(candidate.result, testing=candidate.result.testing or refused.testing)
         except TemporaryDnsError as trouble:
             candidate.settle(DkimWord.TEMPERROR, f"key: {trouble}")
         else:
@@ -131,9 +137,7 @@ class DkimCheck:
         """What a signature that verifies is still refused for."""
         if key.exact_identity and b"i" in tags and _identity_domain(tags[b"i"]) != signer.domain:
             raise permerror("i= is not the exact domain")
-        whole = self._canonical.body_octets(coverage.body_form)
-        if coverage.length is not None and coverage.length < whole and not self._options.accept_partial_body:
-            raise Refused(DkimWord.POLICY, "covers part of the body")
+        check_whole_body(self._canonical, coverage, self._options)
         if self._options.refuse_unsigned_duplicates and _leaves_duplicates(self._canonical, coverage.names):
             raise Refused(DkimWord.POLICY, "unsigned duplicate field")
 
@@ -150,6 +154,14 @@ def check_body(canonical: CanonicalMessage, coverage: Coverage) -> None:
         raise permerror("l= is longer than the body")
     if canonical.body_hash(coverage.body_form, coverage.length) != coverage.body_hash:
         raise Refused(DkimWord.FAIL, "body hash")
+
+
+def check_whole_body(canonical: CanonicalMessage, coverage: Coverage, options: CheckOptions) -> None:
+    """What stands behind ``l=`` is anybody's (DKIM-09); raises ``Refused``."""
+    if coverage.length is None or options.accept_partial_body:
+        return
+    if coverage.length < canonical.body_octets(coverage.body_form):
+        raise Refused(DkimWord.POLICY, "covers part of the body")
 
 
 def _identify(place: int, value: bytes) -> _Candidate:
@@ -199,9 +211,9 @@ def _shown_identity(identity: bytes) -> str:
 
 
 def _leaves_duplicates(canonical: CanonicalMessage, names: Iterable[bytes]) -> bool:
-    """Whether a signed single-instance field is there more often than it is signed."""
-    listed = [name for name in names if name in SINGLE_INSTANCE_FIELDS]
-    return any(len(canonical.places(name)) > max(1, listed.count(name)) for name in set(listed))
+    """Whether a single-instance field is there more than once, and more often than it is signed."""
+    signed = Counter(name for name in names if name in SINGLE_INSTANCE_FIELDS)
+    return any(len(canonical.places(name)) > max(1, signed[name]) for name in SINGLE_INSTANCE_FIELDS)
 
 
 def _distance(domain: str, author_domains: Sequence[str]) -> int:

@@ -66,7 +66,7 @@ def likely_keys(records: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 def usable_key(record: bytes, key_type: str, options: CheckOptions) -> KeyRecord:
     """The key in *record*; raises ``UnusableKey`` unless it is a *key_type* key of an accepted size."""
-    key = _parse(record)
+    key = _parse(record) if len(record) <= MAX_RECORD_OCTETS else "key record too long"
     if isinstance(key, str):
         raise UnusableKey(key)
     if isinstance(key.public_key, Ed25519PublicKey):
@@ -84,9 +84,7 @@ def usable_key(record: bytes, key_type: str, options: CheckOptions) -> KeyRecord
 
 @lru_cache(maxsize=4096)
 def _parse(record: bytes) -> KeyRecord | str:
-    """The key record, or why it is none: both are remembered."""
-    if len(record) > MAX_RECORD_OCTETS:
-        return "key record too long"
+    """The key record of at most ``MAX_RECORD_OCTETS``, or why it is none: both are remembered."""
     try:
         tags = parse_tags(record)
     except InvalidTags:

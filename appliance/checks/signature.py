@@ -26,11 +26,12 @@ Tags = Mapping[bytes, bytes]
 
 
 class Refused(Exception):
-    """A signature that doesn't count: *word* and *reason* go into the result."""
+    """A signature that doesn't count: *word* and *reason* go into the result; *testing*: its key says ``t=y``."""
 
-    def __init__(self, word: DkimWord, reason: str) -> None:
+    def __init__(self, word: DkimWord, reason: str, *, testing: bool = False) -> None:
         self.word = word
         self.reason = reason
+        self.testing = testing
         super().__init__(reason)
 
 
@@ -61,7 +62,7 @@ class Coverage:
     header_form: Canonicalization
     body_form: Canonicalization
     names: tuple[bytes, ...]
-    """``h=``, lower-case."""
+    """``h=``, lower-case; an empty name where nothing stands between two colons, it selects no field."""
     length: int | None
     """``l=``"""
 
@@ -95,15 +96,13 @@ def read_coverage(tags: Tags, default_forms: bytes = b"simple/simple") -> Covera
     except KeyError:
         raise permerror("unknown canonicalization") from None
     names = tuple(without_white_space(tags[b"h"]).lower().split(b":"))
-    if b"" in names:
-        raise permerror("h= is no list of field names")
-    length = _number(tags, b"l")
+    length = number_in(tags, b"l")
     return Coverage(_base64(tags, b"bh"), forms[0], forms[1], names, length)
 
 
 def check_times(tags: Tags, now: datetime, options: CheckOptions) -> None:
     """``t=`` and ``x=`` (DKIM-08); raises ``Refused``."""
-    signed_at, expires_at = _number(tags, b"t"), _number(tags, b"x")
+    signed_at, expires_at = number_in(tags, b"t"), number_in(tags, b"x")
     seconds = now.timestamp()
     if signed_at is not None and expires_at is not None and expires_at <= signed_at:
         raise permerror("expires before it was made")
@@ -118,7 +117,7 @@ def check_signature(signer: Signer, signed: bytes, answers: Answers, options: Ch
 
     Raises ``Refused``, or ``Missing`` and ``TemporaryDnsError`` while the key is not known.
     """
-    problem, tried = "no key", False
+    problem, tried = "no key", []
     for record in likely_keys(answers.records(signer.question.name, RecordType.TXT)):
         try:
             key = usable_key(record, signer.key_type, options)
@@ -127,21 +126,27 @@ def check_signature(signer: Signer, signed: bytes, answers: Answers, options: Ch
             continue
         if key.verifies(signer.signature, signed):
             return key
-        tried = True
-    raise Refused(DkimWord.FAIL, "signature") if tried else permerror(problem)
+        tried.append(key)
+    if not tried:
+        raise permerror(problem)
+    raise Refused(DkimWord.FAIL, "signature", testing=all(key.testing for key in tried))
 
 
 def name_in(tags: Tags, tag: bytes) -> str:
-    """A domain name or selector as A-labels; ``""`` when the tag is absent or holds none."""
+    """A domain name or selector as A-labels; ``""`` when the tag is absent or holds none. No dot may end it (A3)."""
+    value = tags.get(tag, b"")
+    if value.endswith(b"."):
+        return ""
     try:
-        return to_a_label(tags.get(tag, b"").decode("utf-8"))
+        return to_a_label(value.decode("utf-8"))
     except (InvalidDomain, UnicodeDecodeError):
         return ""
 
 
 def _base64(tags: Tags, tag: bytes) -> bytes:
+    text = without_white_space(tags[tag])
     try:
-        octets = a2b_base64(without_white_space(tags[tag]), strict_mode=True)
+        octets = a2b_base64(text, strict_mode=True) if len(text) % 4 == 0 else b""
     except (Base64Error, ValueError):
         octets = b""
     if not octets:
@@ -149,7 +154,8 @@ def _base64(tags: Tags, tag: bytes) -> bytes:
     return octets
 
 
-def _number(tags: Tags, tag: bytes) -> int | None:
+def number_in(tags: Tags, tag: bytes) -> int | None:
+    """``None`` when the tag is absent; raises ``Refused`` when it holds no number."""
     value = tags.get(tag)
     if value is None:
         return None

@@ -115,7 +115,7 @@ def _without_pass(
         policy = _policy_that_applies(author_domain, published, exists)
     except LookupFailed as failure:
         undecided = undecided or f"existence of the author domain: {failure}"
-    broken = any(s.result in _BROKEN and alignment.may_align(s.domain, published.record.adkim) for s in dkim)
+    broken = any(_is_broken(s) and alignment.may_align(s.domain, published.record.adkim) for s in dkim)
     return Evaluation(
         author_domain,
         DmarcWord.TEMPERROR if undecided else DmarcWord.FAIL,
@@ -125,6 +125,11 @@ def _without_pass(
         broken_aligned_signature=broken,
         reason=undecided,
     )
+
+
+def _is_broken(signature: DkimResult) -> bool:
+    """A failing signature by a key under test is as good as none (RFC 6376 section 3.6.1)."""
+    return signature.result in _BROKEN and not signature.testing
 
 
 def _undecided(spf: SpfResult, dkim: tuple[DkimResult, ...], alignment: "_Alignment") -> str:
@@ -202,13 +207,10 @@ class _Alignment:
         """
         if domain == self._author:
             return True
-        if not domain or mode is AlignmentMode.STRICT or not _share_a_suffix(domain, self._author):
+        if not self.may_align(domain, mode):
             return False
         try:
-            organizational = self._organizational_of(self._author)
-            if domain != organizational and not is_below(domain, organizational):
-                return False
-            return self._organizational_of(domain) == organizational
+            return self._organizational_of(self._author) == self._organizational_of(domain)
         except LookupFailed as failure:
             self.failure = str(failure)
             return False

@@ -5,6 +5,9 @@ from time import monotonic
 from typing import Protocol
 
 from appliance.checks.authenticate import authenticate
+from appliance.checks.options import CheckOptions, options_of
+from appliance.checks.spf_memory import SpfMemory
+from appliance.filter.budget import MAX_CPU_SECONDS, BudgetExceeded, CpuBudget
 from appliance.filter.judged import Judged, unjudged_marks
 from appliance.log import get_logger
 from appliance.mail.author import find_author
@@ -43,35 +46,45 @@ class Handler:
         resolver: Resolver,
         recorder: Recorder,
         quarantine: Quarantine,
+        cpu_seconds: float = MAX_CPU_SECONDS,
     ) -> None:
+        self._cpu_seconds = cpu_seconds
         self._node = node
         self._authserv_id = authserv_id
         self._policies = policies
         self._resolver = resolver
+        self._spf_memory = SpfMemory(resolver.cached)
         self._recorder = recorder
         self._quarantine = quarantine
         self._log = get_logger()
+        self._options: tuple[LocalPolicy, CheckOptions] | None = None
 
     async def handle(self, message: Message) -> Reply:
         """Judge *message* and say what the MTA is to do with it. Never raises: a failure has its own setting."""
         started = monotonic()
         policy = self._policies.current()
+        budget = CpuBudget(self._cpu_seconds)
         try:
-            judged = await self._judge(message, policy)
-            reply, recorded = await self._carry_out(judged)
+            judged = await self._judge(message, policy, budget)
+            reply, recorded = await self._carry_out(judged, budget)
+        except BudgetExceeded:
+            budget.stop()
+            self._log.error("engine-failure", qid=message.envelope.queue_id, exceeded="cpu")
+            return self._after_failure(policy, message)
         except Exception:  # noqa: BLE001  one message must not take the others with it
             self._log.exception("engine-failure", qid=message.envelope.queue_id)
             return self._after_failure(policy, message)
         self._report(judged, reply, recorded=recorded, started=started)
         return reply
 
-    async def _judge(self, message: Message, policy: LocalPolicy) -> Judged:
-        origin = effective_client(message, policy.known_hosts)
+    async def _judge(self, message: Message, policy: LocalPolicy, budget: CpuBudget) -> Judged:
         event_id = secrets.token_hex(6)
-        verdict = policy.skip_client(message.envelope, origin.client_ip)
-        if verdict is not None:
-            return Judged(event_id, message, policy, origin, verdict)
-        author = find_author(message)
+        with budget:
+            origin = effective_client(message, policy.known_hosts)
+            verdict = policy.skip_client(message.envelope, origin.client_ip)
+            if verdict is not None:
+                return Judged(event_id, message, policy, origin, verdict)
+            author = find_author(message)
         if author.unusable:
             verdict = policy.decide_unusable_from(
                 author.unusable, origin.client_ip, message.envelope.received_at
@@ -87,15 +100,24 @@ class Handler:
             author_domains=domains,
             resolver=self._resolver,
             now=message.envelope.received_at,
+            options=self._options_of(policy),
+            guard=budget,
+            spf_memory=self._spf_memory,
         )
-        verdict = policy.decide(
-            assessment.evaluations, message, origin.client_ip, incomplete=author.incomplete
-        )
+        with budget:
+            verdict = policy.decide(
+                assessment.evaluations,
+                message,
+                origin.client_ip,
+                arc=assessment.authentication.arc,
+                incomplete=author.incomplete,
+            )
         return Judged(event_id, message, policy, origin, verdict, assessment)
 
-    async def _carry_out(self, judged: Judged) -> tuple[Reply, bool]:
+    async def _carry_out(self, judged: Judged, budget: CpuBudget) -> tuple[Reply, bool]:
         """The reply, after everything it promises is on disk; and whether the event was recorded."""
-        marks = judged.marks(self._our_name(judged.policy))
+        with budget:
+            marks = judged.marks(self._our_name(judged.policy))
         if judged.verdict.skip is Skip.OFF:
             return marks, False
         kept = None
@@ -114,6 +136,12 @@ class Handler:
         """Write the message as it would have been delivered, synced; its row is still to be recorded."""
         kept = judged.as_delivered(marks)
         return judged.quarantine_row(kept, self._quarantine.write(judged.event_id, kept))
+
+    def _options_of(self, policy: LocalPolicy) -> CheckOptions:
+        """What the checks accept under *policy*; made once a revision."""
+        if self._options is None or self._options[0] is not policy:
+            self._options = policy, options_of(policy.settings)
+        return self._options[1]
 
     def _our_name(self, policy: LocalPolicy) -> str:
         return self._authserv_id or policy.settings.identity.authserv_id or self._node

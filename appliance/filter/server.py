@@ -6,6 +6,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from appliance.filter.budget import watch_cpu
 from appliance.filter.handler import Handler
 from appliance.filter.policies import CurrentPolicy
 from appliance.filter.supervisor import supervise
@@ -54,6 +55,7 @@ async def _work(
     authserv_id: str | None,
     dns_cache: bool,
 ) -> int:
+    watch_cpu()
     store = open_store(node.store)
     resolver = Resolver(node.resolver, cache=dns_cache)
     recorder = Recorder(store, on_trouble=_report_trouble)

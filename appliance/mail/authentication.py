@@ -67,6 +67,22 @@ class DkimResult:
     """The key record says ``t=y``."""
 
 
+class Method(StrEnum):
+    """A mechanism that a domain can be authenticated by."""
+
+    SPF = "spf"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+
+
+@dataclass(frozen=True, slots=True)
+class AssertedPass:
+    """Somebody else's Authentication-Results say that *method* passed for *domain*, an A-label."""
+
+    method: Method
+    domain: str
+
+
 @dataclass(frozen=True, slots=True)
 class ArcSeal:
     """One ARC-Seal of the chain (RFC 8617): who sealed."""
@@ -74,6 +90,8 @@ class ArcSeal:
     instance: int
     domain: str
     selector: str
+    passes: tuple[AssertedPass, ...] = ()
+    """What the sealer's own results say passed; read only where the sealer, and every newer one, is trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,8 @@ class ArcResult:
     seals: tuple[ArcSeal, ...] = ()
     oldest_pass: int | None = None
     reason: str = ""
+    first_hop: str = ""
+    """The address that the first sealer had the message from, if it says so; read where a sealer is trusted."""
 
 
 @dataclass(frozen=True, slots=True)

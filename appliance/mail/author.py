@@ -5,7 +5,7 @@ Strict on purpose. A From field that mail programs could read in two ways is unu
 
 from dataclasses import dataclass
 
-from appliance.mail.domain import InvalidDomain, to_a_label
+from appliance.mail.domain import InvalidDomain, is_domain, to_a_label
 from appliance.mail.message import Message, is_field_name
 from appliance.mail.tokens import Kind, NotStructured, Token, tokens
 
@@ -129,7 +129,8 @@ class _AddressList:
             return
         while True:
             self._expect("@")
-            self._domain_token()
+            if not _is_host(self._domain_token()):
+                raise _Unusable("From cannot be parsed")
             if not self._take(","):
                 break
         self._expect(":")
@@ -180,6 +181,13 @@ class _AddressList:
     def _expect(self, special: str) -> None:
         if not self._take(special):
             raise _Unusable("From cannot be parsed")
+
+
+def _is_host(token: Token) -> bool:
+    """Whether *token* can be a part of a route. Of one that can't, parsers make addresses of their own."""
+    if token.kind is Kind.LITERAL:
+        return not {" ", "\t"} & set(token.text)
+    return token.text.isascii() and is_domain(token.text)
 
 
 def _is_local_part(word: Token) -> bool:

@@ -24,12 +24,14 @@ FIELD_NAME = "Authentication-Results"
 MAX_COLUMNS = 77  # leaves room for the semicolon (RFC 5322 section 2.1.1: 78)
 MAX_DKIM_RESULTS = 100
 MAX_COMMENT_CHARACTERS = 80
+MAX_START_OCTETS = 1024  # of a field of others, within which its authserv-id must end (T43)
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")  # RFC 2045 section 5.1
 _PRINTABLE = re.compile(r"[ -~]+")
 _LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{1,32}={0,2}")
+_PLAIN_START = re.compile(rb"[ \t]*+([A-Za-z0-9.-]++)[ \t]*+;")
 _NOT_FOR_COMMENTS = re.compile(r"[^A-Za-z0-9 _.,:/+-]")
 
 SEVERAL_DOMAINS = "several author domains"
@@ -128,9 +130,12 @@ def read_authserv_id(value: bytes) -> str | None:
 
     A version other than 1 is not read either.
     """
+    start = value[:MAX_START_OCTETS]
+    if plain := _PLAIN_START.match(start):
+        return _comparable(plain[1].decode("ascii"))
     before: list[str] = []
     try:
-        for token in tokens(value):
+        for token in tokens(start):
             if token.is_special(";"):
                 break
             if token.kind is Kind.COMMENT:
@@ -139,9 +144,12 @@ def read_authserv_id(value: bytes) -> str | None:
             if not readable or len(before) == 2:
                 return None
             before.append(token.text)
+        else:
+            if len(value) > MAX_START_OCTETS:
+                return None
     except NotStructured:
         return None
-    if not before or before[1:] not in ([], ["1"]):
+    if not before or not before[0] or before[1:] not in ([], ["1"]):
         return None
     return _comparable(before[0])
 

@@ -13,6 +13,7 @@ from appliance.settings.model import (
     Reports,
     Scope,
     Settings,
+    Signatures,
     TemporaryErrorAction,
     Verification,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Reports",
     "Scope",
     "Settings",
+    "Signatures",
     "TemporaryErrorAction",
     "Verification",
     "from_document",

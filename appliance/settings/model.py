@@ -302,6 +302,36 @@ class Verification(_Group):
         return self
 
 
+class Signatures(_Group):
+    """Which DKIM signatures and ARC chains count."""
+
+    partial_body_counts: bool = Field(
+        default=False,
+        title="Count signatures that cover part of the body",
+        description="A signature with l= leaves the rest of the body to anybody; while this is off it does not count.",
+    )
+    unsigned_duplicates_count: bool = Field(
+        default=False,
+        title="Count signatures in spite of unsigned duplicate fields",
+        description="A second Subject, To or Date that is not signed may be what the reader sees; while this is off "
+        "such a signature does not count.",
+    )
+    min_rsa_bits: int = Field(
+        1024,
+        ge=1024,
+        le=4096,
+        title="Shortest RSA key that counts",
+        description="Bits, for DKIM and ARC. RFC 8301 forbids less than 1024.",
+    )
+    max_arc_sets: int = Field(
+        20,
+        ge=1,
+        le=50,
+        title="Longest ARC chain that is checked",
+        description="Sets; longer chains fail. RFC 8617 allows 50, each of which may cost two DNS questions.",
+    )
+
+
 class Network(_Group):
     """Who is outside and who is not."""
 
@@ -319,6 +349,12 @@ class Network(_Group):
         (),
         title="Trusted forwarders",
         description="Mail from these is quarantined where it would be rejected.",
+    )
+    trusted_sealers: Domains = Field(
+        (),
+        title="Trusted ARC sealers",
+        description="Their domains, one a line, as for the domain list. Mail that fails is delivered when an unbroken "
+        "ARC chain of these says that it passed before.",
     )
 
 
@@ -372,6 +408,7 @@ class Settings(_Group):
     """All settings. Behaviour hangs on these alone; how to reach the store stands in the node file."""
 
     verification: Verification = Verification()
+    signatures: Signatures = Signatures()
     network: Network = Network()
     identity: Identity = Identity()
     reports: Reports = Reports()

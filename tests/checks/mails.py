@@ -1,11 +1,14 @@
 """Sample messages, signed by dkimpy: another's signer, so that the verifier can't share its mistakes."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
 import dkim
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from appliance.mail.message import Envelope, Message, split_message
 from appliance.resolver import Answer, Question, RecordType, Status
@@ -26,6 +29,19 @@ class SigningKey:
 
     private: bytes
     record: bytes
+
+
+def new_rsa_key(bits: int = 2048) -> SigningKey:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    der = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return SigningKey(pem, b"v=DKIM1; k=rsa; p=" + base64.b64encode(der))
 
 
 def received(octets: bytes, *, mail_from: str = "ann@example.org") -> Message:

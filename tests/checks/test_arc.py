@@ -9,6 +9,7 @@ from appliance.checks.options import CheckOptions
 from appliance.mail.authentication import ArcResult, ArcSeal, ArcWord
 from appliance.resolver import Status
 from tests.checks.mails import NOW, PLAIN, SigningKey, answered, received, sealed
+from tests.checks.sealer import Sealer, with_set
 
 KEY = "arc._domainkey.list.example"
 OTHER_KEY = "arc._domainkey.other.example"
@@ -46,6 +47,31 @@ def test_a_chain_that_dkimpy_seals_passes(chain: bytes, keys: dict[str, bytes | 
         (ArcSeal(2, "other.example", "arc"), ArcSeal(1, "list.example", "arc")),
         oldest_pass=0,
     )
+
+
+@pytest.mark.parametrize(
+    ("trusted", "asserting"),
+    [
+        pytest.param((), [], id="nobody"),
+        pytest.param(("two.example", "three.example", "one.example"), [3, 2, 1], id="everybody"),
+        pytest.param(("three.example",), [3], id="the newest"),
+        pytest.param(("three.example", "one.example"), [3], id="not the one in the middle"),
+        pytest.param(("one.example", "two.example"), [], id="not the newest"),
+    ],
+)
+def test_arc_09_results_are_read_as_far_down_as_all_sealers_are_trusted(
+    rsa_key: SigningKey, trusted: tuple[str, ...], asserting: list[int]
+) -> None:
+    octets = PLAIN
+    for name, address in (("one", "192.0.2.1"), ("two", "192.0.2.2"), ("three", "192.0.2.3")):
+        results = f"dmarc=pass header.from=example.org; arc=none smtp.remote-ip={address}"
+        octets = with_set(octets, Sealer(rsa_key, f"{name}.example"), results=results)
+    keys = {f"arc._domainkey.{name}.example": rsa_key.record for name in ("one", "two", "three")}
+
+    found = check(octets, keys, CheckOptions(trusted_sealers=frozenset(trusted)))
+
+    assert [seal.instance for seal in found.seals if seal.passes] == asserting
+    assert found.first_hop == ("192.0.2.1" if asserting else "")
 
 
 def test_a_change_between_sealers_is_told(rsa_key: SigningKey, keys: dict[str, bytes | Status]) -> None:

@@ -93,3 +93,13 @@ def test_body_hashes_cover_as_much_as_is_asked() -> None:
     assert canonical.body_hash(Canonicalization.SIMPLE, None) == hashlib.sha256(b"abc \r\n").digest()
     assert canonical.body_hash(Canonicalization.RELAXED, 2) == hashlib.sha256(b"ab").digest()
     assert canonical.body_octets(Canonicalization.RELAXED) == 5
+
+
+def test_t11_a_body_is_hashed_once_for_each_form_and_length() -> None:
+    canonical = CanonicalMessage(received(b"A: b\r\n\r\nabc  d\r\n"))
+    asked = [(form, length) for form in Canonicalization for length in (None, 0, 3, 5)]
+
+    first = [canonical.body_hash(form, length) for form, length in asked]
+    second = [canonical.body_hash(form, length) for form, length in asked]
+
+    assert all(one is other for one, other in zip(first, second, strict=True))

@@ -2,7 +2,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from appliance.checks.answers import Answers, Missing
 from appliance.checks.canonical import CanonicalMessage
 from appliance.checks.dkim import DkimCheck
+from appliance.checks.dmarc import evaluate_author
 from appliance.checks.options import CheckOptions
-from appliance.mail.authentication import DkimResult, DkimWord
+from appliance.dmarc.evaluation import Evaluation
+from appliance.mail.authentication import DkimResult, DkimWord, SpfResult, SpfWord
 from appliance.resolver import Status
 from tests.checks.mails import NOW, PLAIN, SigningKey, answered, received, signed
 
@@ -183,6 +185,14 @@ def rewritten(octets: bytes, pattern: bytes, replacement: bytes) -> bytes:
         ),
         pytest.param(rb"h=from : ", b"h=", (DkimWord.PERMERROR, "From is not signed"), id="From DKIM-06"),
         pytest.param(rb"s=s1;", b"", (DkimWord.PERMERROR, "no s tag"), id="no selector DKIM-05"),
+        pytest.param(rb"d=[^;]*;", b"", (DkimWord.PERMERROR, "no d tag"), id="no domain DKIM-05"),
+        pytest.param(rb"a=[^;]*;", b"", (DkimWord.PERMERROR, "no a tag"), id="no algorithm DKIM-05"),
+        pytest.param(rb"\bh=[^;]*;", b"", (DkimWord.PERMERROR, "no h tag"), id="no h= DKIM-05"),
+        pytest.param(rb" b=.*?(?=\r\nFrom)", b" n=", (DkimWord.PERMERROR, "no b tag"), id="no b= DKIM-05"),
+        pytest.param(
+            rb"h=from", b"h=from :", (DkimWord.PERMERROR, "h= is no list of field names"), id="h= DKIM-05"
+        ),
+        pytest.param(rb"v=1;", b"v=1; z9=new;", (DkimWord.FAIL, "signature"), id="unknown tag DKIM-05"),
         pytest.param(rb"bh=[^;]*;", b"", (DkimWord.PERMERROR, "no bh tag"), id="no body hash DKIM-05"),
         pytest.param(rb"bh=", b"bh=?", (DkimWord.PERMERROR, "bh= is not base64"), id="base64 DKIM-05"),
         pytest.param(rb"bh=[^;]*;", b"bh=;", (DkimWord.PERMERROR, "bh= is not base64"), id="empty bh="),
@@ -236,10 +246,30 @@ def test_signatures_that_do_not_count(
     assert verdict(rewritten(octets, pattern, replacement), {KEY: rsa_key.record}) == expected
 
 
-@pytest.mark.parametrize("minutes", [-4, 4], ids=["our clock is slow", "our clock is fast"])
-def test_clocks_may_differ_a_little(rsa_key: SigningKey, minutes: int) -> None:
-    """DKIM-08."""
-    assert verdict(signed(rsa_key), {KEY: rsa_key.record}, later=timedelta(minutes=minutes)) == PASS
+SIGNED_AT = datetime.fromtimestamp(int(NOW.timestamp()), UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "reason"),
+    [
+        pytest.param("", -300, "", id="made five minutes from now"),
+        pytest.param("", -301, "made in the future", id="a second more"),
+        pytest.param(f"x={SIGNED_AT.timestamp() + 60:.0f}; ", 360, "", id="expired five minutes ago"),
+        pytest.param(f"x={SIGNED_AT.timestamp() + 60:.0f}; ", 361, "expired", id="a second more"),
+    ],
+)
+def test_clocks_may_differ_by_five_minutes_not_by_ten_hours(
+    rsa_key: SigningKey, change: str, seconds: int, reason: str
+) -> None:
+    """DKIM-08: whatever the library allows, and by the clock that is given."""
+    times = b"%st=%d;" % (change.encode(), int(SIGNED_AT.timestamp()))
+    octets = rewritten(signed(rsa_key), rb"t=[0-9]+;", times)
+    moment = SIGNED_AT + timedelta(seconds=seconds)
+
+    dkim_check = DkimCheck(CanonicalMessage(received(octets)), (), moment, CheckOptions())
+
+    [result] = dkim_check.results(Answers(answered({KEY: rsa_key.record})))
+    assert result.reason == (reason or "signature")  # the times are judged before the signature, broken here
 
 
 def test_a_body_longer_than_signed_does_not_count_unless_accepted(rsa_key: SigningKey) -> None:
@@ -254,22 +284,59 @@ def test_l_over_the_whole_body_is_harmless(rsa_key: SigningKey) -> None:
     assert verdict(signed(rsa_key, length=True), {KEY: rsa_key.record}) == PASS
 
 
+SINGLETONS = (
+    "Subject",
+    "To",
+    "Cc",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "Sender",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+)
+
+
+@pytest.mark.parametrize("place", ["top", "bottom"])
+@pytest.mark.parametrize("times_signed", [0, 1, 2])
+@pytest.mark.parametrize("name", SINGLETONS)
+def test_a_duplicate_that_is_not_signed_spoils_a_signature(
+    rsa_key: SigningKey, name: str, times_signed: int, place: str
+) -> None:
+    """DKIM-11, T4: below the signed one it is selected in its place; above it is what readers show."""
+    original = f"From: ann@example.org\r\n{name}: one\r\n".encode()
+    octets = signed(rsa_key, original + b"\r\nHello\r\n", names=["from", *[name.lower()] * times_signed])
+    added = f"{name}: other\r\n".encode()
+    signature = octets[: octets.index(original)]
+    octets = added + octets if place == "top" else signature + original + added + b"\r\nHello\r\n"
+    broken = times_signed == 2 or (times_signed == 1 and place == "bottom")
+    tolerant = CheckOptions(refuse_unsigned_duplicates=False)
+
+    strictly = verdict(octets, {KEY: rsa_key.record})
+    tolerantly = verdict(octets, {KEY: rsa_key.record}, options=tolerant)
+
+    assert tolerantly == ((DkimWord.FAIL, "signature") if broken else PASS)
+    assert strictly == (tolerantly if broken else (DkimWord.POLICY, "unsigned duplicate field"))
+
+
 @pytest.mark.parametrize(
-    ("field", "expected"),
+    "field",
     [
-        pytest.param(b"Subject: other\r\n", (DkimWord.POLICY, "unsigned duplicate field"), id="signed once"),
-        pytest.param(b"Reply-To: a@x.example\r\nReply-To: b@x.example\r\n", PASS, id="not signed at all"),
-        pytest.param(b"X-Other: a\r\n", PASS, id="a new field"),
+        pytest.param(b"X-Other: a\r\nX-Other: b\r\n", id="of any number"),
+        pytest.param(b"Reply-To: a@x.example\r\n", id="the first of its name"),
+        pytest.param(b"Received: a\r\nReceived: b\r\n", id="trace fields"),
     ],
 )
-def test_unsigned_duplicates_spoil_a_signature(
-    rsa_key: SigningKey, field: bytes, expected: tuple[DkimWord, str]
-) -> None:
-    """DKIM-11, T4."""
-    octets, records = field + signed(rsa_key), {KEY: rsa_key.record}
+def test_other_new_fields_do_no_harm(rsa_key: SigningKey, field: bytes) -> None:
+    """DKIM-11."""
+    assert verdict(field + signed(rsa_key), {KEY: rsa_key.record}) == PASS
 
-    assert verdict(octets, records) == expected
-    assert verdict(octets, records, options=CheckOptions(refuse_unsigned_duplicates=False)) == PASS
+
+def test_a_duplicate_that_is_signed_as_often_does_no_harm(rsa_key: SigningKey) -> None:
+    """DKIM-11."""
+    octets = signed(rsa_key, b"To: eve@example.net\r\n" + PLAIN, names=("from", "to", "to"))
+
+    assert verdict(octets, {KEY: rsa_key.record}) == PASS
 
 
 def test_a_field_signed_more_often_than_present_may_not_be_added(rsa_key: SigningKey) -> None:
@@ -312,6 +379,51 @@ def test_a_testing_key_is_noted(rsa_key: SigningKey) -> None:
     assert result.testing
 
 
+def test_a_signature_that_fails_by_a_testing_key_is_as_good_as_none(rsa_key: SigningKey) -> None:
+    """DKIM-14: it isn't even a sign of indirect mail, as broken aligned signatures are."""
+    octets = signed(rsa_key).replace(b"From: Ann", b"From: Eve")
+    plain = check(octets, {KEY: rsa_key.record})
+    testing = check(octets, {KEY: rsa_key.record + b"; t=y"})
+
+    assert plain[0].result is testing[0].result is DkimWord.FAIL
+    assert [evaluated(results).broken_aligned_signature for results in (plain, testing, ())] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def evaluated(dkim: tuple[DkimResult, ...], spf: SpfWord = SpfWord.FAIL) -> Evaluation:
+    """For a message from example.org, which publishes p=reject."""
+    answers = Answers(answered({"_dmarc.example.org": b"v=DMARC1; p=reject", "_dmarc.org": Status.NXDOMAIN}))
+    return evaluate_author("example.org", SpfResult(spf, "example.org"), dkim, answers)
+
+
+@pytest.mark.parametrize("spf", [SpfWord.PASS, SpfWord.FAIL])
+@pytest.mark.parametrize("good", [True, False], ids=["with a good one", "alone"])
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        pytest.param(rb"bh=[^;]*;", b"bh=AAAA;", id="fail"),
+        pytest.param(rb"v=1;", b"v=2;", id="permerror"),
+        pytest.param(rb"v=1;", b"v=1;;", id="neutral"),
+        pytest.param(rb" d=[^;]*;\s+i=[^;]*;", b" d=org;", id="policy"),
+    ],
+)
+def test_a_bad_signature_is_as_good_as_none(
+    rsa_key: SigningKey, pattern: bytes, replacement: bytes, good: bool, spf: SpfWord
+) -> None:
+    """DKIM-16: the verdict of DMARC is the same with it and without it, whatever else there is."""
+    octets = signed(rsa_key) if good else PLAIN
+    bad = rewritten(signed(rsa_key), pattern, replacement).removesuffix(PLAIN)
+    records = {KEY: rsa_key.record}
+
+    with_it, without_it = check(bad + octets, records), check(octets, records)
+
+    assert len(with_it) == len(without_it) + 1
+    assert evaluated(with_it, spf).result is evaluated(without_it, spf).result
+
+
 def test_a_short_key_does_not_count(rsa_key: SigningKey) -> None:
     """DKIM-03."""
     options = CheckOptions(min_rsa_bits=4096)
@@ -342,10 +454,24 @@ def test_of_many_signatures_ten_are_verified_aligned_ones_first(rsa_key: Signing
     }
 
 
-def test_only_a_hundred_signatures_are_listed(rsa_key: SigningKey) -> None:
+def test_a_hundred_signatures_are_listed_those_nearest_to_the_author(rsa_key: SigningKey) -> None:
+    """DKIM-01, T11: junk on top hides no aligned signature."""
     octets = b"DKIM-Signature: v=1\r\n" * 300 + signed(rsa_key)
 
-    assert len(check(octets, {})) == 100
+    results = check(octets, {KEY: rsa_key.record})
+
+    assert len(results) == 100
+    assert (results[-1].result, results[-1].domain) == (DkimWord.PASS, "example.org")
+
+
+def test_five_hundred_signatures_cost_ten_questions(rsa_key: SigningKey) -> None:
+    """DKIM-01, T11."""
+    signature = signed(rsa_key, domain="x.example", selector="s").removesuffix(PLAIN)
+    junk = b"".join(signature.replace(b"s=s;", b"s=s%d;" % number) for number in range(500))
+
+    dkim_check = DkimCheck(CanonicalMessage(received(junk + PLAIN)), ("example.org",), NOW, CheckOptions())
+
+    assert len(dkim_check.questions) == 10
 
 
 def test_hostile_names_never_reach_the_result() -> None:

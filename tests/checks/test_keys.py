@@ -103,6 +103,33 @@ def test_rsa_keys_out_of_bounds(octets: bytes, reason: str) -> None:
         usable_key(b"p=" + octets, "rsa", OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("modulus_bits", "exponent", "reason"),
+    [
+        pytest.param(78_000, 65537, "key record too long", id="13 kB of record"),
+        pytest.param(48_000, 65537, "key longer than 8192 bits", id="as long as fits into the record"),
+        pytest.param(16_384, 65537, "key longer than 8192 bits", id="twice the limit"),
+        pytest.param(8192, (1 << 34) + 1, "key unusable", id="exponent of 35 bits"),
+        pytest.param(8192, (1 << 4000) + 1, "key unusable", id="exponent of 4000 bits"),
+    ],
+)
+def test_t10_monster_keys_are_refused_before_any_arithmetic(
+    modulus_bits: int, exponent: int, reason: str
+) -> None:
+    """There is no key to verify with afterwards, so nothing can have been computed with it."""
+    record = b"v=DKIM1; k=rsa; p=" + rsa_of((1 << (modulus_bits - 1)) + 1, exponent)
+
+    with pytest.raises(UnusableKey, match=f"^{reason}$"):
+        usable_key(record, "rsa", OPTIONS)
+
+
+@pytest.mark.parametrize("bits", [1024, 2048, 3072, 4096, 8192])
+def test_dkim_03_rsa_keys_up_to_the_limit_are_taken(bits: int) -> None:
+    key = usable_key(b"p=" + rsa_of((1 << (bits - 1)) + 1, (1 << 32) + 1), "rsa", OPTIONS)
+
+    assert not key.verifies(b"\x01" * (bits // 8), b"data")
+
+
 def test_a_key_of_another_kind_is_no_key(rsa_public: rsa.RSAPublicKey) -> None:
     another = dsa.generate_private_key(1024).public_key()
 

@@ -8,7 +8,7 @@ from appliance.dmarc.discovery import Lookup, LookupFailed
 from appliance.dmarc.record import DmarcRecord, select_record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lookup_in() -> Callable[[Mapping[str, Sequence[str] | None], list[str]], Lookup]:
     """Makes a look-up in a zone of TXT records by domain (``_dmarc.`` left out); ``None`` times out.
 

@@ -273,7 +273,7 @@ def test_an_identifier_aligns_by_organizational_domain(
 
 
 def test_tw_01_the_walk_visits_the_names_of_the_rfc() -> None:
-    """RFC 9989 section 4.10: the full name, then the seven right-most labels, then one less each time."""
+    """RFC 9989 section 4.10, DISC-16: the full name, then the seven right-most labels, then one less each time."""
     suffixes = ("mail.example.com", "example.com", "com")
 
     names = tree_walk_names(LONG)
@@ -291,6 +291,7 @@ def test_tw_01_the_walk_visits_the_names_of_the_rfc() -> None:
     ],
 )
 def test_the_second_query_has_seven_labels_at_most(author: str, second: str) -> None:
+    """DISC-16, DISC-17, DISC-22."""
     names = tree_walk_names(author)
 
     assert names[1] == second

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import authres
@@ -100,7 +100,7 @@ def read_by_authres(value: bytes) -> list[tuple[str, str]]:
 # The writer
 
 
-def test_the_golden_field() -> None:
+def test_ar_01_the_golden_field() -> None:
     authentication = Authentication(
         SpfResult(SpfWord.PASS, "lists.example.net"), (SIGNATURE,), ArcResult(ArcWord.NONE)
     )
@@ -352,6 +352,30 @@ REGISTERED = {
 }
 
 
+RESULTS = {
+    "spf": {"none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"},
+    "dkim": {"none", "pass", "fail", "policy", "neutral", "temperror", "permerror"},
+    "arc": {"none", "pass", "fail"},
+    "dmarc": {"none", "pass", "fail", "temperror", "permerror"},
+}
+
+
+@pytest.mark.parametrize("word", sorted({*SpfWord, *DkimWord, *ArcWord, *DmarcWord}))
+def test_ar_03_methods_results_and_properties_are_registered(word: str) -> None:
+    """IANA's Email Authentication Methods and Result Names: every word that a check can come to."""
+    spf = SpfResult(SpfWord(word), "example.com") if word in set(SpfWord) else UNSIGNED.spf
+    dkim = (replace(SIGNATURE, result=DkimWord(word)),) if word in set(DkimWord) else ()
+    chain = ArcResult(ArcWord(word)) if word in set(ArcWord) else UNSIGNED.arc
+    evaluated = [evaluation(word)] if word in set(DmarcWord) else []
+
+    found = read(write("example.org", Authentication(spf, dkim, chain), evaluated, client_ip=CLIENT)).results
+
+    assert word in {result for _, result, _ in found}
+    for method, result, properties in found:
+        assert result in RESULTS[method]
+        assert set(properties) <= REGISTERED[method]
+
+
 def check_hostile(text: str) -> None:
     authentication, evaluated = everything(text)
 
@@ -366,6 +390,7 @@ def check_hostile(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_t5_no_hostile_text_becomes_a_result(text: str) -> None:
+    """AR-01, AR-11: read back by the grammar, octet by octet."""
     check_hostile(text)
 
 
@@ -453,6 +478,7 @@ def forged_results_of(value: bytes, authserv_id: str = "example.org") -> bool:
         pytest.param(b" spf=pass smtp.mailfrom=a.test; dkim=pass", True, id="AR-06 no authserv-id"),
         pytest.param(b"", True, id="empty"),
         pytest.param(b" ; dmarc=pass", True, id="empty authserv-id"),
+        pytest.param(b' ""; dmarc=pass', True, id="empty quoted authserv-id"),
         pytest.param(b" (open example.org; dmarc=pass", True, id="comment without its end"),
         pytest.param(b' "example.org; dmarc=pass', True, id="quoted string without its end"),
         pytest.param(b" exam\0ple.org; dmarc=pass", True, id="NUL"),
