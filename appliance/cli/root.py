@@ -11,8 +11,10 @@ from appliance.cli.failures import explain
 # noun: (module, one line of help); a module has a click command of the noun's name
 _COMMANDS = {
     "db": ("store", "Upgrade and check the store."),
+    "explain": ("explain", "Tell why a message passes or fails, and what the sender should fix."),
     "filter": ("services", "Run the mail filter."),
     "lab": ("lab", "Run the whole gateway with sample mail."),
+    "lookup": ("lookup", "Tell what a domain publishes, and what is wrong with it."),
     "quarantine": ("quarantine", "List and release quarantined mail."),
     "report": ("report", "Build and send reports by hand."),
     "reports": ("services", "Run the reports job."),
@@ -51,7 +53,7 @@ def root() -> None:
 def main() -> NoReturn:
     """Run the command. Exit status: 0 done, 1 a negative result, 2 usage, 75 trying again later may help."""
     try:
-        root.main(prog_name="dmarcgate", standalone_mode=False)
+        status = root.main(prog_name="dmarcgate", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.Abort:
@@ -68,4 +70,4 @@ def main() -> NoReturn:
             raise
         click.echo(f"dmarcgate: {failure.message}", err=True)
         sys.exit(failure.status)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)  # click returns what ctx.exit and Exit were given
