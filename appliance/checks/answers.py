@@ -1,7 +1,7 @@
 """The DNS answers known so far to one message's questions; from them every check can be run, and run again later."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from appliance.resolver import Answer, Question, RecordType, Status, TemporaryDnsError
@@ -22,6 +22,8 @@ class Answers:
         self._known = dict(known or {})
         self._used: dict[Question, Answer] = {}
         self._groups: dict[Question, tuple[Question, ...]] = {}
+        self.supply: Callable[[Sequence[Question]], bool] | None = None
+        """Asked before questions are missing: ``True`` when it has added answers to all of them."""
 
     def __contains__(self, question: Question) -> bool:
         return question in self._known
@@ -40,12 +42,24 @@ class Answers:
         for question in group:
             self._groups[question] = group
 
+    def peek(self, question: Question) -> Answer | None:
+        """The answer if it is known; doesn't count as use."""
+        return self._known.get(question)
+
+    def use(self, questions: Iterable[Question]) -> None:
+        """Count *questions*, whose answers are known, as read."""
+        for question in questions:
+            self._used[question] = self._known[question]
+
     def get(self, question: Question) -> Answer:
         """The answer: records, NXDOMAIN or no data. Raises ``Missing``, or ``TemporaryDnsError``."""
         answer = self._known.get(question)
         if answer is None:
             group = self._groups.get(question, (question,))
-            raise Missing(member for member in group if member not in self._known)
+            missing = tuple(member for member in group if member not in self._known)
+            if self.supply is None or not self.supply(missing):
+                raise Missing(missing)
+            answer = self._known[question]
         self._used[question] = answer
         if answer.status is Status.TEMPORARY:
             raise TemporaryDnsError(answer.reason)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -14,9 +15,10 @@ from appliance.checks.canonical import CanonicalMessage
 from appliance.checks.dkim import DkimCheck
 from appliance.checks.dmarc import dmarc_questions, evaluate_authors
 from appliance.checks.options import CheckOptions
-from appliance.checks.spf import check_spf, spf_questions
+from appliance.checks.spf import evaluate_spf, spf_questions
+from appliance.checks.spf_memory import SpfMemory
 from appliance.dmarc.evaluation import Evaluation
-from appliance.mail.authentication import Authentication
+from appliance.mail.authentication import Authentication, SpfResult
 from appliance.mail.message import IPAddress, Message
 from appliance.resolver import DEADLINE_PASSED, Answer, Question, Status
 
@@ -24,6 +26,7 @@ QUERY_LIMIT = "too many DNS questions in one message"
 """The reason of answers that were not asked for, because the message had used up its share."""
 
 DEFAULT_OPTIONS = CheckOptions()
+_NO_GUARD = nullcontext()
 
 _EXCEEDED = {QUERY_LIMIT: "queries", DEADLINE_PASSED: "seconds"}
 MAX_WALK_QUESTIONS = 8  # DISC-17
@@ -63,19 +66,24 @@ async def authenticate(
     resolver: ResolverPort,
     now: datetime,
     options: CheckOptions = DEFAULT_OPTIONS,
+    guard: AbstractContextManager[object] = _NO_GUARD,
+    spf_memory: SpfMemory | None = None,
 ) -> Assessment:
     """Check SPF, DKIM, ARC and DMARC. *client_ip* and *helo* are the effective ones, behind known relays.
 
     Never raises for DNS trouble; what a cap cuts off counts as temporary trouble. Doesn't give up control while all
-    answers are in the resolver's cache.
+    answers are in the resolver's cache. *guard* is entered for each stretch of work between two rounds of questions.
+    *spf_memory*, of the same resolver, saves work and changes no result.
     """
     answers = Answers()
     fetch = _Fetch(resolver, answers, options, len(author_domains))
-    for step in _steps(message, client_ip, helo, author_domains, now, options, answers):
+    steps = _steps(message, client_ip, helo, author_domains, now, options, answers, fetch, spf_memory)
+    while True:
+        with guard:
+            step = next(steps)
         if isinstance(step, Assessment):
             return step
         await fetch(step)
-    raise AssertionError("the steps end with an assessment")
 
 
 def assess(
@@ -122,6 +130,8 @@ def _steps(
     now: datetime,
     options: CheckOptions,
     answers: Answers,
+    fetch: "_Fetch | None" = None,
+    spf_memory: SpfMemory | None = None,
 ) -> Iterator[_Need | Assessment]:
     """Every check as soon as its answers are there; ends with the assessment."""
     mail_from = message.envelope.mail_from
@@ -131,7 +141,7 @@ def _steps(
     first = [question for author_domain in author_domains for question in dmarc_questions(author_domain)]
     first += (*spf_questions(client_ip, helo, mail_from), *dkim_check.questions)
     yield _Need(tuple(dict.fromkeys(first)), _Stage.FIRST)
-    spf = yield from _complete(_Stage.SPF, lambda: check_spf(client_ip, helo, mail_from, answers))
+    spf = yield from _check_spf(client_ip, helo, mail_from, answers, fetch, spf_memory)
     dkim = yield from _complete(_Stage.DKIM, lambda: dkim_check.results(answers))
     evaluations = yield from _complete(
         _Stage.DMARC, lambda: evaluate_authors(author_domains, spf, dkim, answers)
@@ -139,6 +149,35 @@ def _steps(
     # ARC comes last: no other result waits for it, so a long chain can't use up what they need.
     arc = yield from _complete(_Stage.ARC, lambda: arc_check.result(answers))
     yield Assessment(Authentication(spf, dkim, arc), evaluations, answers.used, _exceeded(answers.used))
+
+
+def _check_spf(
+    client_ip: IPAddress | None,
+    helo: str,
+    mail_from: str,
+    answers: Answers,
+    fetch: "_Fetch | None",
+    memory: SpfMemory | None,
+) -> Generator[_Need, None, SpfResult]:
+    """The result, from *memory* if it is there. Costs the message the same questions either way."""
+    remembered = None if memory is None else memory.recall(client_ip, helo, mail_from)
+    if remembered is not None:
+        yield _Need(remembered.asked, _Stage.SPF)
+        if remembered.holds(answers.peek):  # not if the message's share of questions was used up
+            answers.use(remembered.used)
+            return remembered.result
+    asked: list[Question] = []
+
+    def supply(questions: Sequence[Question]) -> bool:
+        asked.extend(questions)
+        return fetch is not None and fetch.at_once(questions, _Stage.SPF)
+
+    answers.supply = supply
+    outcome = yield from _complete(_Stage.SPF, lambda: evaluate_spf(client_ip, helo, mail_from, answers))
+    answers.supply = None
+    if memory is not None:
+        memory.keep(client_ip, helo, mail_from, outcome, asked)
+    return outcome.result
 
 
 def _complete(stage: _Stage, check: Callable[[], T]) -> Generator[_Need, None, T]:
@@ -185,6 +224,18 @@ class _Fetch:
             found = await asyncio.gather(*(self._resolver.resolve(question, until) for question in waiting))
             for question, answer in zip(waiting, found, strict=True):
                 self._answers.add(question, answer)
+
+    def at_once(self, questions: Sequence[Question], stage: _Stage) -> bool:
+        """Give *questions* the answers that they would get from the cache, if there is room and an answer for each."""
+        if len(questions) > (min(self._left, self._left_for_spf) if stage is _Stage.SPF else self._left):
+            return False
+        found = [self._resolver.cached(question) for question in questions]
+        for question, answer in zip(questions, found, strict=True):
+            if answer is None:
+                return False
+            self._take(stage)
+            self._answers.add(question, answer)
+        return True
 
     def _take(self, stage: _Stage) -> bool:
         """Whether there is room for one more question; cached answers count as well, see ``CheckOptions``."""

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import click
 
 from appliance.checks.authenticate import Assessment, authenticate
 from appliance.checks.organizational import find_organizational_domain
+from appliance.checks.spf_explanation import find_explanation
 from appliance.dmarc.discovery import LookupFailed
 from appliance.dmarc.evaluation import DmarcWord, Evaluation
 from appliance.dmarc.record import Policy
 from appliance.mail import results_header
+from appliance.mail.address import unmapped
 from appliance.mail.author import Author, find_author
 from appliance.mail.message import Envelope, IPAddress, Message, split_message
 from appliance.node import Endpoint, NodeError, read_node
@@ -106,10 +108,9 @@ class _Request:
         if not text:
             return None
         try:
-            ip = ip_address(text)
+            return unmapped(ip_address(text))
         except ValueError:
             raise UnusableInput("ip is no IPv4 or IPv6 address") from None
-        return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
     def message(self) -> bytes | None:
         if self._values.get("message_b64") is None:
@@ -177,9 +178,17 @@ async def _verify(request: _Request) -> dict[str, Any]:
         organizational = ""
         if decisive is not None:
             organizational = decisive.organizational_domain or await _organizational(decisive, resolver)
+        explanation = await find_explanation(
+            client_ip,
+            envelope.helo,
+            envelope.mail_from,
+            answers=assessment.answers,
+            resolver=resolver,
+            now=now,
+        )
     finally:
         await resolver.close()
-    return _answer(author, assessment, decisive, organizational, octets is None)
+    return _answer(author, assessment, decisive, organizational, octets is None) | {"spf_exp": explanation}
 
 
 def _decisive(assessment: Assessment) -> Evaluation | None:
