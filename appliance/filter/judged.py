@@ -47,7 +47,7 @@ class Judged:
         verification = self.policy.settings.verification
         forged = {
             *results_header.forged_results(self.message, authserv_id),
-            *_positions(self.message, verification.x_header_name),
+            *self.message.places_named(verification.x_header_name.lower().encode("ascii")),
         }
         added: tuple[HeaderField, ...] = ()
         if self.verdict.verified:
@@ -141,8 +141,3 @@ def unjudged_marks(message: Message, authserv_id: str) -> Accept:
     """The marks of a message that the filter failed on and lets through: temperror, and no forged results."""
     field = HeaderField(_RESULTS_FIELD, results_header.write(authserv_id, None, ()))
     return Accept(results_header.forged_results(message, authserv_id), (field,))
-
-
-def _positions(message: Message, name: str) -> list[int]:
-    wanted = name.lower().encode("ascii")
-    return [at for at, field in enumerate(message.fields) if field.is_named(wanted)]

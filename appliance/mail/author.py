@@ -4,6 +4,7 @@ Strict on purpose. A From field that mail programs could read in two ways is unu
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 from appliance.mail.domain import InvalidDomain, is_domain, to_a_label
 from appliance.mail.message import Message, is_field_name
@@ -11,6 +12,9 @@ from appliance.mail.tokens import Kind, NotStructured, Token, tokens
 
 MAX_DOMAINS = 5  # evaluated for one message (FROM-05)
 MAX_ADDRESSES = 1000
+MAX_TOKENS = (
+    10 * MAX_ADDRESSES
+)  # in one From field; bounds the work where 64 kB hold nothing but punctuation (T43)
 MAX_FROM_OCTETS = 64 * 1024
 MAX_HEADER_OCTETS = 256 * 1024  # the whole header block (FROM-14)
 
@@ -86,7 +90,10 @@ class _AddressList:
         self.domains: dict[str, None] = {}
         self.trailing_dot = False
         self._addresses = 0
-        self._tokens = [token for token in tokens(value) if token.kind is not Kind.COMMENT]
+        found = list(islice(tokens(value), MAX_TOKENS + 1))
+        if len(found) > MAX_TOKENS:
+            raise _Unusable("From has too many parts")
+        self._tokens = [token for token in found if token.kind is not Kind.COMMENT]
         self._at = 0
         if not self._tokens:
             raise _Unusable("From is empty")

@@ -1,6 +1,7 @@
 """A received message: envelope, header fields and body, octets as received (RFC 5321, RFC 5322)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -71,10 +72,20 @@ class Message:
     fields: tuple[HeaderField, ...]
     body: bytes = field(repr=False)
 
+    @cached_property
+    def _places(self) -> dict[bytes, list[int]]:
+        places: dict[bytes, list[int]] = {}
+        for place, header in enumerate(self.fields):
+            places.setdefault(header.name.rstrip(b" \t").lower(), []).append(place)
+        return places
+
+    def places_named(self, name: bytes) -> Sequence[int]:
+        """Where in *fields* the fields of *name* stand, top to bottom; *name* is lower-case."""
+        return self._places.get(name, ())
+
     def fields_named(self, name: str) -> tuple[HeaderField, ...]:
         """All *name* fields (case does not matter), top to bottom."""
-        wanted = name.lower().encode("ascii")
-        return tuple(f for f in self.fields if f.is_named(wanted))
+        return tuple(self.fields[place] for place in self.places_named(name.lower().encode("ascii")))
 
     def text(self, name: str) -> str:
         """The first *name* field's value, unfolded, for people to read; ``""`` without one. Not decoded further."""
@@ -108,22 +119,22 @@ def split_message(octets: bytes) -> tuple[tuple[HeaderField, ...], bytes]:
     header block, as Postfix has it: it and what follows are body.
     """
     lines = octets.replace(b"\r\n", b"\n").split(b"\n")
-    fields: list[HeaderField] = []
+    fields: list[tuple[bytes, list[bytes]]] = []  # names, and the lines of their values
     at = 0
     while at < len(lines) and lines[at]:
         line = lines[at]
         if line[:1] in b" \t" and fields:
-            last = fields[-1]
-            fields[-1] = HeaderField(last.name, last.value + b"\r\n" + line)
+            fields[-1][1].append(line)
         else:
             name, colon, value = line.partition(b":")
             if not colon or not is_field_name(name.rstrip(b" \t")):
                 break
-            fields.append(HeaderField(name, value))
+            fields.append((name, [value]))
         at += 1
     if at < len(lines) and not lines[at]:
         at += 1
-    return tuple(fields), b"\r\n".join(lines[at:])
+    header = tuple(HeaderField(name, b"\r\n".join(value)) for name, value in fields)
+    return header, b"\r\n".join(lines[at:])
 
 
 def is_field_name(name: bytes) -> bool:

@@ -21,6 +21,7 @@ from appliance.mail.message import IPAddress, Message
 from appliance.mail.tokens import Kind, NotStructured, tokens
 
 FIELD_NAME = "Authentication-Results"
+_FIELD = FIELD_NAME.lower().encode("ascii")
 MAX_COLUMNS = 77  # leaves room for the semicolon (RFC 5322 section 2.1.1: 78)
 MAX_DKIM_RESULTS = 100
 MAX_COMMENT_CHARACTERS = 80
@@ -117,11 +118,10 @@ def forged_results(message: Message, authserv_id: str) -> tuple[int, ...]:
     Whoever deletes by number must begin at the end.
     """
     ours = _comparable(authserv_id)
-    wanted = FIELD_NAME.lower().encode("ascii")
     return tuple(
-        at
-        for at, field in enumerate(message.fields)
-        if field.is_named(wanted) and read_authserv_id(field.value) in {None, ours}
+        place
+        for place in message.places_named(_FIELD)
+        if read_authserv_id(message.fields[place].value) in {None, ours}
     )
 
 
