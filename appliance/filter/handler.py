@@ -1,5 +1,6 @@
 """One message: authenticate, decide, keep, record, reply."""
 
+import asyncio
 import secrets
 from time import monotonic
 from typing import Protocol
@@ -122,8 +123,8 @@ class Handler:
             return marks, False
         kept = None
         if judged.verdict.outcome is Outcome.QUARANTINE:
-            try:
-                kept = self._keep(judged, marks)
+            try:  # in a thread: the disk must not hold up other messages
+                kept = await asyncio.to_thread(self._keep, judged, marks)
             except OSError as error:
                 self._log.error("quarantine-failed", qid=judged.message.envelope.queue_id, error=str(error))
                 return Refuse(_CANNOT_KEEP), False
