@@ -24,9 +24,14 @@ from dns.rdtypes.ANY.TXT import TXT
 
 MAX_RECORDS = 100  # more at one name, or more octets in all, is no honest answer (T19)
 MAX_OCTETS = 65_536
+TOO_MANY = f"more than {MAX_RECORDS} records"
 DEADLINE_PASSED = "no answer in the time given"
 """The reason of answers that the caller's deadline cut off."""
 UDP_PAYLOAD_OCTETS = 1232  # fits every path without fragments; longer answers come by TCP
+MAX_COUNTED_RECORDS = (
+    300  # of all sections; parsing the 4,000 that 64 kB hold takes a fifth of a second (T19)
+)
+CACHE_OCTETS = 32 << 20  # of records; a zone of 64 kB answers must not fill the memory
 
 
 class RecordType(StrEnum):
@@ -81,6 +86,8 @@ class Counters:
     temporary: int = 0
 
 
+_BESIDE = {dns.rdatatype.DNAME, dns.rdatatype.RRSIG}  # may stand beside CNAMEs in an answer
+
 _NO_SUCH_NAME = Answer(Status.NXDOMAIN)
 
 
@@ -98,6 +105,7 @@ class Resolver:
         attempts: int = 2,
         cache: bool = True,
         cache_entries: int = 50_000,
+        cache_octets: int = CACHE_OCTETS,
         positive_ttl_cap_seconds: int = 300,
         negative_ttl_cap_seconds: int = 900,
         max_in_flight: int = 256,
@@ -107,9 +115,10 @@ class Resolver:
         self._query_timeout = query_timeout_seconds
         self._attempts = attempts
         self._cache = _Cache(
-            cache_entries if cache else 0, positive_ttl_cap_seconds, negative_ttl_cap_seconds
+            cache_entries if cache else 0, cache_octets, positive_ttl_cap_seconds, negative_ttl_cap_seconds
         )
         self._in_flight: dict[Question, asyncio.Task[Answer]] = {}
+        self._wanted_until: dict[Question, float] = {}
         self._slots = asyncio.Semaphore(max_in_flight)  # each query holds a file descriptor
         self.counters = Counters()
 
@@ -132,11 +141,12 @@ class Resolver:
         name = _wire_name(question.name)
         if name is None:
             return _NO_SUCH_NAME  # can't be written in the DNS, so nothing can be published there
+        self._wanted_until[question] = max(deadline, self._wanted_until.get(question, deadline))
         task = self._in_flight.get(question)
         if task is None:
             task = asyncio.create_task(self._ask(question, name), name=f"dns {question.rdtype}")
             self._in_flight[question] = task
-            task.add_done_callback(lambda _: self._in_flight.pop(question, None))
+            task.add_done_callback(lambda _: self._end(question))
         done, _ = await asyncio.wait({task}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
             return Answer(Status.TEMPORARY, reason=DEADLINE_PASSED)
@@ -149,8 +159,14 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _end(self, question: Question) -> None:
+        self._in_flight.pop(question, None)
+        self._wanted_until.pop(question, None)
+
     async def _ask(self, question: Question, name: dns.name.Name) -> Answer:
         async with self._slots:
+            if time.monotonic() > self._wanted_until[question]:
+                return Answer(Status.TEMPORARY, reason=DEADLINE_PASSED)  # nobody waits any more
             self.counters.queries += 1
             answer = Answer(Status.TEMPORARY)
             for _ in range(self._attempts):
@@ -191,29 +207,56 @@ class Resolver:
             family, socket.SOCK_DGRAM, 0, None, (self._address, self._port)
         )
         async with udp:
-            response, _ = await dns.asyncquery.udp_with_fallback(
-                query,
-                self._address,
-                self._query_timeout,
-                self._port,
-                udp_sock=udp,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
+            try:
+                return await dns.asyncquery.udp(
+                    query,
+                    self._address,
+                    self._query_timeout,
+                    self._port,
+                    sock=udp,
+                    ignore_unexpected=True,
+                    ignore_errors=True,
+                    raise_on_truncation=True,
+                )
+            except dns.message.Truncated:
+                pass
+        async with asyncio.timeout(self._query_timeout):
+            return await self._exchange_by_tcp(query)
+
+    async def _exchange_by_tcp(self, query: dns.message.Message) -> dns.message.Message:
+        """Our own reading, because an answer's records are to be counted before they are parsed."""
+        reader, writer = await asyncio.open_connection(self._address, self._port)
+        try:
+            writer.write(query.to_wire(prepend_length=True))
+            octets = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+        except asyncio.IncompleteReadError:
+            raise EOFError from None
+        finally:
+            writer.close()
+        counts = (int.from_bytes(octets[at : at + 2]) for at in (6, 8, 10))  # RFC 1035 section 4.1.1
+        if sum(counts) > MAX_COUNTED_RECORDS:
+            raise TemporaryDnsError(TOO_MANY)
+        response = dns.message.from_wire(octets)
+        if not query.is_response(response):
+            raise TemporaryDnsError("answer to another question")
         return response
 
 
 class _Cache:
     """Answers until their TTL ends, the least recently used thrown out first."""
 
-    def __init__(self, entries: int, positive_cap_seconds: int, negative_cap_seconds: int) -> None:
+    def __init__(
+        self, entries: int, octets: int, positive_cap_seconds: int, negative_cap_seconds: int
+    ) -> None:
         self._entries = entries
+        self._most_octets = octets
         self._caps = {
             Status.RECORDS: positive_cap_seconds,
             Status.NXDOMAIN: negative_cap_seconds,
             Status.NO_DATA: negative_cap_seconds,
         }
         self._known: OrderedDict[Question, tuple[float, Answer]] = OrderedDict()
+        self._octets = 0
 
     def get(self, question: Question) -> Answer | None:
         known = self._known.get(question)
@@ -221,7 +264,7 @@ class _Cache:
             return None
         until, answer = known
         if until <= time.monotonic():
-            del self._known[question]
+            self._forget(question)
             return None
         self._known.move_to_end(question)
         return answer
@@ -230,10 +273,20 @@ class _Cache:
         seconds = min(answer.ttl_seconds, self._caps[answer.status])
         if seconds <= 0 or not self._entries:
             return
+        if question in self._known:
+            self._forget(question)
         self._known[question] = (time.monotonic() + seconds, answer)
-        self._known.move_to_end(question)
-        if len(self._known) > self._entries:
-            self._known.popitem(last=False)
+        self._octets += _octets(answer)
+        while len(self._known) > self._entries or self._octets > self._most_octets:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, question: Question) -> None:
+        _, answer = self._known.pop(question)
+        self._octets -= _octets(answer)
+
+
+def _octets(answer: Answer) -> int:
+    return sum(map(len, answer.records))
 
 
 def parse_nameserver(text: str) -> tuple[str, int]:
@@ -263,10 +316,12 @@ def _read(rdtype: RecordType, response: dns.message.Message) -> Answer:
     chain = response.resolve_chaining()
     authenticated = bool(response.flags & dns.flags.AD)
     if chain.answer is None:
+        if any(rrset not in chain.cnames and rrset.rdtype not in _BESIDE for rrset in response.answer):
+            raise TemporaryDnsError("answer to another question")  # and no answer to ours, so not "no data"
         status = Status.NXDOMAIN if rcode == dns.rcode.NXDOMAIN else Status.NO_DATA
         return Answer(status, (), chain.minimum_ttl, "", authenticated)
     if len(chain.answer) > MAX_RECORDS:
-        raise TemporaryDnsError(f"more than {MAX_RECORDS} records")
+        raise TemporaryDnsError(TOO_MANY)
     records = tuple(_text(rdtype, record) for record in chain.answer)
     if sum(map(len, records)) > MAX_OCTETS:
         raise TemporaryDnsError(f"more than {MAX_OCTETS} octets of records")

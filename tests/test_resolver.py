@@ -9,6 +9,7 @@ from appliance.lab.nameserver import Behaviour, NameServer, Zone
 from appliance.resolver import (
     DEADLINE_PASSED,
     MAX_RECORDS,
+    TOO_MANY,
     Answer,
     Question,
     RecordType,
@@ -129,6 +130,13 @@ def test_a_long_answer_is_fetched_by_tcp(nameserver: NameServer) -> None:
 
     assert answer.records == (b"x" * 4000,)
     assert [query.transport for query in nameserver.queries] == ["udp", "tcp"]
+
+
+def test_t19_an_answer_of_64_kb_is_refused_before_it_is_parsed(nameserver: NameServer) -> None:
+    """Four thousand records would cost a fifth of a second."""
+    nameserver.zone.a("a.example", *(f"10.0.{n // 250}.{n % 250}" for n in range(4000)))
+
+    assert one(nameserver, "a.example", RecordType.A) == Answer(Status.TEMPORARY, reason=TOO_MANY)
 
 
 def test_too_many_records_are_no_answer(nameserver: NameServer) -> None:
@@ -307,6 +315,43 @@ def test_the_cache_forgets_what_was_not_used_for_longest(nameserver: NameServer)
         return [resolver.cached(name) is not None for name in names]
 
     assert asyncio.run(run()) == [True, False, True]
+
+
+def test_t19_the_cache_holds_few_large_answers(nameserver: NameServer) -> None:
+    """A zone of 64 kB answers must not fill the memory."""
+    names = [Question(f"{letter}.example", TXT) for letter in "abcd"]
+    for name in names:
+        nameserver.zone.txt(name.name, "x" * 1000)
+
+    async def run() -> list[bool]:
+        resolver = Resolver(nameserver.address, cache_octets=2500)
+        for name in (*names[:3], names[1], names[3]):
+            await ask(resolver, name)
+        return [resolver.cached(name) is not None for name in names]
+
+    assert asyncio.run(run()) == [False, True, False, True]
+
+
+def test_t19_what_nobody_waits_for_any_more_is_not_asked(nameserver: NameServer) -> None:
+    """Questions that queued up behind a silent zone would hold up those of honest mail."""
+    nameserver.zone.misbehave("silent.example", Behaviour.SILENCE)
+    nameserver.zone.txt("a.example", "x")
+
+    async def run() -> list[Answer]:
+        resolver = Resolver(nameserver.address, query_timeout_seconds=0.3, attempts=1, max_in_flight=1)
+        blocking = asyncio.create_task(ask(resolver, Question("silent.example", TXT)))
+        await asyncio.sleep(0)
+        given_up = await ask(resolver, *(Question(f"b{n}.example", TXT) for n in range(20)), seconds=0.05)
+        patient = await ask(resolver, Question("a.example", TXT))
+        await blocking
+        await resolver.close()
+        return [*given_up, *patient]
+
+    *given_up, patient = asyncio.run(run())
+
+    assert {answer.reason for answer in given_up} == {DEADLINE_PASSED}
+    assert patient.records == (b"x",)
+    assert nameserver.count() == 2
 
 
 def test_queries_hits_and_failures_are_counted(nameserver: NameServer) -> None:

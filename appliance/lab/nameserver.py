@@ -60,6 +60,16 @@ class Slow:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Crafted:
+    """Whatever *craft* makes of the transport and of the right answer's octets after the query's ID; ``None``: silence."""
+
+    craft: Callable[[str, bytes], bytes | None]
+
+
+Misbehaviour = Behaviour | Slow | Crafted
+
+
 class Query(NamedTuple):
     """One query as it came; *name* is lower-case, without a closing dot."""
 
@@ -97,7 +107,7 @@ class Zone:
         self._ttl = ttl_seconds
         self._lock = threading.RLock()
         self._records: dict[dns.name.Name, dict[dns.rdatatype.RdataType, dns.rdataset.Rdataset]] = {}
-        self._behaviours: dict[tuple[dns.name.Name, dns.rdatatype.RdataType | None], Behaviour | Slow] = {}
+        self._behaviours: dict[tuple[dns.name.Name, dns.rdatatype.RdataType | None], Misbehaviour] = {}
         self._existing: set[dns.name.Name] | None = None
         self.version = 0
         """Grows with every change."""
@@ -162,7 +172,7 @@ class Zone:
                     self._records.pop(key, None)
             self._changed()
 
-    def misbehave(self, name: str, behaviour: Behaviour | Slow, record_type: str | None = None) -> None:
+    def misbehave(self, name: str, behaviour: Misbehaviour, record_type: str | None = None) -> None:
         """From now on misbehave when asked for *name*, of one type or of any."""
         with self._lock:
             self._behaviours[_absolute(name), _type_or_none(record_type)] = behaviour
@@ -174,7 +184,7 @@ class Zone:
             self._behaviours.pop((_absolute(name), _type_or_none(record_type)), None)
             self._changed()
 
-    def behaviour(self, name: dns.name.Name, record_type: dns.rdatatype.RdataType) -> Behaviour | Slow | None:
+    def behaviour(self, name: dns.name.Name, record_type: dns.rdatatype.RdataType) -> Misbehaviour | None:
         with self._lock:
             return self._behaviours.get((name, record_type)) or self._behaviours.get((name, None))
 
@@ -447,10 +457,12 @@ def _render(zone: Zone, request: dns.message.Message, transport: str) -> _Render
         case Behaviour.FORGED_FIRST:
             forged = response.to_wire()[2:]
             zone.answer(response)
-        case Behaviour.WRONG_ID | Slow() | None:
+        case Behaviour.WRONG_ID | Slow() | Crafted() | None:
             zone.answer(response)
     limit = _TCP_OCTETS if transport == "tcp" else max(512, request.payload)
-    octets = response.to_wire(max_size=limit, prefer_truncation=True)[2:]
+    octets: bytes | None = response.to_wire(max_size=limit, prefer_truncation=True)[2:]
+    if isinstance(behaviour, Crafted) and octets:
+        octets = behaviour.craft(transport, octets)
     seconds = behaviour.seconds if isinstance(behaviour, Slow) else 0.0
     return _Rendered(query, octets, wrong_id=behaviour is Behaviour.WRONG_ID, forged=forged, seconds=seconds)
 

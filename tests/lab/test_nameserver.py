@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from appliance.lab.nameserver import Behaviour, NameServer, Query, Slow, Zone
+from appliance.lab.nameserver import Behaviour, Crafted, NameServer, Query, Slow, Zone
 from appliance.lab.ports import PortBusy
 
 ZONE = """
@@ -205,6 +205,19 @@ def test_an_answer_can_be_truncated_over_tcp_too(server: NameServer) -> None:
         response = by(query, "127.0.0.1", 3, server.port)
         assert response.flags & dns.flags.TC
         assert not response.answer
+
+
+def test_an_answer_can_be_crafted_for_each_transport(server: NameServer) -> None:
+    server.zone.misbehave(
+        "example.org",
+        Crafted(lambda transport, right: None if transport == "tcp" else right[:8] + b"\0\0" + right[10:]),
+    )
+    query = dns.message.make_query("example.org", "A", use_edns=True)
+
+    with pytest.raises(dns.exception.DNSException):
+        dns.query.udp(query, "127.0.0.1", 3, server.port)  # its last record is not counted
+    with pytest.raises(dns.exception.Timeout):
+        dns.query.tcp(query, "127.0.0.1", 0.1, server.port)
 
 
 def test_a_forged_answer_can_come_before_the_right_one(server: NameServer) -> None:

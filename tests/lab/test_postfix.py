@@ -172,6 +172,12 @@ def test_postfix_reads_the_required_settings(filterless_postfix: PostfixInstance
         pytest.param(b"\n.\r\n", id="LF.CRLF"),
         pytest.param(b"\r\n.\n", id="CRLF.LF"),
         pytest.param(b"\r\n.\r\r\n", id="CRLF.CR CRLF"),
+        pytest.param(b"\r.\r", id="CR.CR"),
+        pytest.param(b"\r.\n", id="CR.LF"),
+        pytest.param(b"\r.\r\n", id="CR.CRLF"),
+        pytest.param(b"\r\n.\r", id="CRLF.CR"),
+        pytest.param(b"\r\n..\r\n", id="CRLF..CRLF"),
+        pytest.param(b"\r\n. \r\n", id="CRLF. CRLF"),
     ],
 )
 def test_a_false_end_of_data_does_not_split_a_message(postfix: PostfixInstance, false_end: bytes) -> None:

@@ -62,9 +62,8 @@ class Sent:
         return message
 
     def results(self) -> str:
-        """Our results field, on one line."""
-        [*ours, _] = [*self.delivered().texts("Authentication-Results")[:1], ""]
-        return ours[0] if ours else ""
+        """Our results field, the topmost, on one line."""
+        return self.delivered().texts("Authentication-Results")[0]
 
 
 @dataclass
