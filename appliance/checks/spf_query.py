@@ -18,6 +18,8 @@ from appliance.mail.message import IPAddress
 from appliance.resolver import Answer, Question, RecordType, TemporaryDnsError
 
 MAX_EXPLANATION_OCTETS = 1024  # it is made for an SMTP reply; a longer one is nobody's honest text
+WIDE = "spf-wide"
+"""The reason of a pass that nearly anybody would get (T16)."""
 _TOO_MANY_TERMS = "more than 10 terms with DNS lookups"
 
 
@@ -74,6 +76,7 @@ class SpfQuery(spf.query):  # type: ignore[misc]  # pyspf has no types
         self.steps: list[SpfStep] = []
         self.asked_for_sender = False
         self.met_trouble = False
+        self._version = client_ip.version
         self._client = int(client_ip)
         self._addresses = RecordType(self.A)
         self._answers = answers
@@ -81,13 +84,14 @@ class SpfQuery(spf.query):  # type: ignore[misc]  # pyspf has no types
         self._validated: dict[str, str] = {}
         self._explains = ("", "")
         self._counts_voids = True
+        self._is_wide = False
 
     def reason(self, word: SpfWord) -> str:
         if word is SpfWord.TEMPERROR:
             return str(self.prob)  # our own, from the resolver
-        if word is not SpfWord.PERMERROR:
-            return ""
-        return in_our_words(self.perm_error)
+        if word is SpfWord.PERMERROR:
+            return in_our_words(self.perm_error)
+        return WIDE if word is SpfWord.PASS and self._is_wide else ""
 
     def explanation(self) -> str | None:
         """After a ``fail``: the text published for it, expanded. Raises ``Missing``."""
@@ -118,11 +122,13 @@ class SpfQuery(spf.query):  # type: ignore[misc]  # pyspf has no types
         """The result of the record *spf* of the domain ``self.d``; pyspf wants a code and a text beside it."""
         if spf is None:
             return SpfWord.NONE, 250, ""
-        record = parse_record(spf, 4 if self.v == "in-addr" else 6)
+        record = parse_record(spf, self._version)
         if not recursion:
             self._explains = record.explanation, self.d  # a redirection replaces it, an include has no say
         for mechanism in record.mechanisms:
             if self._step(mechanism, recursion):
+                if mechanism.name != "include":  # which is as wide as what matched in there
+                    self._is_wide = mechanism.is_wide(self._version)
                 return mechanism.result, 250, ""
         if not record.redirect:
             return SpfWord.NEUTRAL, 250, ""
@@ -197,9 +203,8 @@ class SpfQuery(spf.query):  # type: ignore[misc]  # pyspf has no types
     def _is_within(self, mechanism: Mechanism) -> bool:
         if mechanism.name == "all":
             return True
-        is_ip4_client = self.v == "in-addr"
         shift: int = self.cidrmax - mechanism.prefix
-        return is_ip4_client == (mechanism.name == "ip4") and self._client >> shift == mechanism.network
+        return mechanism.name == f"ip{self._version}" and self._client >> shift == mechanism.network
 
     def _includes(self, target: str, recursion: int) -> bool:
         if target.lower() == self.d.lower():

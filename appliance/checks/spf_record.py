@@ -17,6 +17,8 @@ _VERSION = re.compile(rb"v=spf1(?: |\Z)", re.IGNORECASE)
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*")
 _CIDR_TOO_LONG = re.compile(r"/[0-9]{4,}$")
 _IMPLICIT_DOMAIN = "%{d}"
+_NETWORKS = {"ip4", "ip6", "a", "mx"}
+_WIDE = {4: 8, 6: 16}  # prefix lengths; a provider's own IPv6 network has 32 bits or more
 
 
 class InvalidRecord(spf.PermError):  # type: ignore[misc]  # pyspf has no types
@@ -37,6 +39,10 @@ class Mechanism:
     """Of the client's address family."""
     network: int
     """``ip4`` and ``ip6``: the first *prefix* bits."""
+
+    def is_wide(self, version: int) -> bool:
+        """Whether it names a good part of the internet, where anybody may have an address (T16)."""
+        return self.name == "all" or (self.name in _NETWORKS and self.prefix <= _WIDE[version])
 
 
 @dataclass(frozen=True, slots=True)

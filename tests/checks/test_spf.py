@@ -424,7 +424,7 @@ def test_spf_11_no_mechanism_with_a_local_part_outside_ascii_matches(term: str) 
 @pytest.mark.parametrize("client", ["fe80::1%eth0", "::", "255.255.255.255", "::ffff:0.0.0.0"])
 def test_any_client_address_can_be_checked(client: str) -> None:
     """SPF-13; pyspf raises for some (standards.md section 14)."""
-    assert check({ORG: b"v=spf1 ip6:fe80::/10 -all"}, client=client).reason == ""
+    assert check({ORG: b"v=spf1 ip6:fe80::/64 -all"}, client=client).reason == ""
 
 
 # ---- ptr and the validated name ---------------------------------------------------
@@ -471,3 +471,37 @@ def test_macros_are_expanded_only_when_it_is_their_turn() -> None:
         check({ORG: record.replace(b"a:%{p}", b"ip4:192.0.2.7 ?all a:%{p}")}, client="192.0.2.9").result
         is SpfWord.NEUTRAL
     )
+
+
+# ---- records that let nearly everybody pass (T16) ---------------------------------
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        pytest.param("+all", "spf-wide", id="all"),
+        pytest.param("ip4:192.0.0.0/8 -all", "spf-wide", id="a network of 8 bits"),
+        pytest.param("ip4:192.0.0.0/9 -all", "", id="a network of 9 bits"),
+        pytest.param("ip4:192.0.2.1 +all", "", id="a narrow match before"),
+        pytest.param("a/0 -all", "spf-wide", id="any address"),
+        pytest.param("include:wide.example -all", "spf-wide", id="included"),
+        pytest.param("redirect=wide.example", "spf-wide", id="redirected"),
+        pytest.param("?include:wide.example ip4:192.0.2.1", "", id="neutral, not a pass"),
+        pytest.param("include:not.example ip4:192.0.2.1 -all", "", id="no match in the include"),
+    ],
+)
+def test_t16_a_pass_that_nearly_anybody_would_get_is_marked(record: str, reason: str) -> None:
+    """The result is the RFC's all the same."""
+    texts = {ORG: f"v=spf1 {record}".encode(), "wide.example": b"v=spf1 +all", "not.example": b"v=spf1 -all"}
+
+    found = check(texts, more=a_records(ORG))
+
+    assert found.reason == reason
+    assert (found.result is SpfWord.PASS) or record.startswith("?")
+
+
+@pytest.mark.parametrize(("prefix", "reason"), [(16, "spf-wide"), (17, "")])
+def test_t16_an_ipv6_network_is_wide_up_to_16_bits(prefix: int, reason: str) -> None:
+    found = check({ORG: f"v=spf1 ip6:2001::/{prefix} -all".encode()}, client="2001:db8::1")
+
+    assert found == SpfResult(SpfWord.PASS, ORG, reason=reason)

@@ -107,6 +107,7 @@ def nameserver() -> Iterator[NameServer]:
         yield running
 
 
+@pytest.mark.timeout(900)  # ten thousand in the long run
 def test_spftrace_comes_to_the_same_result_by_the_same_questions(
     nameserver: NameServer, long_run: bool
 ) -> None:
