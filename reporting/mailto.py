@@ -102,8 +102,8 @@ def _local_part(text: str) -> str:
 def _domain(text: str) -> str:
     try:
         domain = to_a_label(text)
-    except InvalidDomain as error:
-        raise InvalidUri(f"the domain: {error}") from None
+    except InvalidDomain:
+        raise InvalidUri("the domain is no domain name") from None  # why may quote it
     if not _HOST.fullmatch(domain):
         raise InvalidUri("the domain is not a host name")
     return domain

@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from appliance.mail.author import MAX_ADDRESSES, MAX_DOMAINS, MAX_FROM_OCTETS, Author, author_of, find_author
+from appliance.mail.author import (
+    MAX_ADDRESSES,
+    MAX_DOMAINS,
+    MAX_FROM_OCTETS,
+    MAX_TOKENS,
+    Author,
+    author_of,
+    find_author,
+)
 from appliance.mail.message import Message, split_message
 
 MessageOf = Callable[..., Message]
@@ -190,6 +198,13 @@ def test_from_12_too_many_addresses_are_not_cut_short() -> None:
 
     assert author_of(enough).domains == ("legit.test",)
     assert author_of(enough + b",u@legit.test").unusable == "From has too many addresses"
+
+
+def test_t43_a_field_of_too_many_parts_is_not_cut_short() -> None:
+    enough = b"()" * (MAX_TOKENS - 3) + b"u@legit.test"
+
+    assert author_of(enough).domains == ("legit.test",)
+    assert author_of(b"()" + enough).unusable == "From has too many parts"
 
 
 def test_from_12_a_long_field_is_not_cut_short() -> None:

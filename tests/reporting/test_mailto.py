@@ -57,6 +57,7 @@ def test_rua_names_these_addresses_agg_41_agg_42(tag: bytes, expected: list[str]
         pytest.param("mailto:j%C3%BCrgen@x.test", id="local part not ASCII"),
         pytest.param("mailto:" + "a" * 65 + "@x.test", id="local part too long"),
         pytest.param("mailto:a@" + "x" * 64 + ".test", id="label too long"),
+        pytest.param('mailto:a@b\u00fccher"x.test', id="U-label with a quotation mark"),
         pytest.param("mailto:a@under_score.test", id="underscore"),
         pytest.param("mailto:a@-x.test", id="hyphen in front"),
         pytest.param("mailto:root@localhost", id="one label"),
@@ -67,8 +68,10 @@ def test_rua_names_these_addresses_agg_41_agg_42(tag: bytes, expected: list[str]
     ],
 )
 def test_these_uris_get_no_report_t21_t22(uri: str) -> None:
-    with pytest.raises(InvalidUri):
+    with pytest.raises(InvalidUri) as caught:
         parse_mailto(uri)
+
+    assert str(caught.value).isascii()
 
 
 def test_a_thousand_addresses_are_cut_to_ten_t21() -> None:
