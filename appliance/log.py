@@ -1,12 +1,14 @@
 """Log lines: one event a line, ``name key=value …``, whatever stands in a value."""
 
 import logging
+import re
 import sys
 from typing import Any, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # nothing to escape or to quote
 MAX_VALUE = 400  # characters of one value; keeps a hostile header field from filling the log
 
 
@@ -15,9 +17,19 @@ def configure(*, level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_StandardError,
         cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """Writes to whatever standard error is at the time."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -36,9 +48,9 @@ def _render(_logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 
 def _show(value: Any) -> str:
-    if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= MAX_VALUE:
-        return value
     text = str(value)[:MAX_VALUE]
+    if _PLAIN.fullmatch(text):
+        return text
     escaped = "".join(_escape(char) for char in text)
     return f'"{escaped}"' if not escaped or any(char in ' ="' for char in text) else escaped
 

@@ -13,9 +13,7 @@ _ODD_WHITE_SPACE = re.compile(
 _RUN = re.compile(rb"[ \t]+")
 
 
-MAX_GAPS = (
-    4096  # of a body that is taken apart at them; beyond, its parts would take more memory than the body
-)
+MAX_GAPS = 65_536  # of a body that is taken apart at them; its parts take 100 octets each beside their text
 
 
 class Canonicalization(StrEnum):

@@ -35,7 +35,7 @@ class Recorder:
         self,
         store: Store,
         *,
-        gather_seconds: float = 0.005,
+        gather_seconds: float = 0.02,
         timeout_seconds: float = 5.0,
         on_trouble: Callable[[str], None] | None = None,
     ) -> None:
