@@ -1,20 +1,15 @@
 """Every setting of the product: default, bound, label and help in one place; a document can be read and written."""
 
+from appliance.settings.choices import Action, EngineFailureAction, Gate, Mode, Scope, TemporaryErrorAction
 from appliance.settings.document import from_document, to_document
 from appliance.settings.model import (
-    Action,
     ActionTable,
-    EngineFailureAction,
-    Gate,
     Identity,
-    Mode,
     Network,
     Quarantine,
     Reports,
-    Scope,
     Settings,
     Signatures,
-    TemporaryErrorAction,
     Verification,
 )
 from appliance.settings.problems import InvalidSettings, Problem

@@ -7,7 +7,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from appliance.settings.model import LineErrors, Settings
+from appliance.settings.fields import LineErrors
+from appliance.settings.model import Settings
 from appliance.settings.problems import InvalidSettings, Problem
 
 
