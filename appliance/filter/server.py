@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from appliance.filter.budget import watch_cpu
 from appliance.filter.handler import Handler
+from appliance.filter.memory import return_large_blocks
 from appliance.filter.policies import CurrentPolicy
 from appliance.filter.supervisor import supervise
 from appliance.filter.worker import Worker
@@ -56,6 +57,7 @@ async def _work(
     dns_cache: bool,
 ) -> int:
     watch_cpu()
+    return_large_blocks()
     store = open_store(node.store)
     resolver = Resolver(node.resolver, cache=dns_cache)
     recorder = Recorder(store, on_trouble=_report_trouble)
