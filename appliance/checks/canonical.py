@@ -38,7 +38,7 @@ def canonical_field(form: Canonicalization, name: bytes, value: bytes) -> bytes:
 
 def simple_body(body: bytes) -> bytes:
     """Section 3.4.3: empty lines at the end go, one line end stays, or comes."""
-    return _without_empty_lines(body) + b"\r\n"
+    return body if _ends_in_one_line_end(body) else _without_empty_lines(body) + b"\r\n"
 
 
 def relaxed_body(body: bytes) -> bytes:
@@ -46,6 +46,8 @@ def relaxed_body(body: bytes) -> bytes:
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
     body = _one_space_for_many(body).replace(b" \r\n", b"\r\n")
+    if _ends_in_one_line_end(body):
+        return body
     stripped = _without_empty_lines(body.removesuffix(b" "))
     return stripped + b"\r\n" if stripped else b""
 
@@ -60,6 +62,11 @@ def _one_space_for_many(body: bytes) -> bytes:
     while b"  " in body:  # halves the longest run each time
         body = body.replace(b"  ", b" ")
     return body
+
+
+def _ends_in_one_line_end(body: bytes) -> bool:
+    """Whether a character other than CR and LF stands before the CR LF at the end: most bodies need no other end."""
+    return body.endswith(b"\r\n") and body[-3:-2] not in (b"", b"\r", b"\n")
 
 
 def _without_empty_lines(body: bytes) -> bytes:
