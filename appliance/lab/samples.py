@@ -15,7 +15,6 @@ from reporting.signing import sign
 
 INSIDE_DOMAIN = "corp.example"
 RECIPIENT = f"user@{INSIDE_DOMAIN}"
-POSTMASTER = f"postmaster@{INSIDE_DOMAIN}"
 EXCEPTION_CLIENT = "203.0.113.25"
 OUTAGE_DOMAIN = "outage.example"
 

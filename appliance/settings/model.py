@@ -212,10 +212,6 @@ class Reports(_Group):
         return self
 
 
-class Quarantine(_Group):
-    keep_days: int = Field(30, ge=1, le=365, title="Keep quarantined mail for", description="Days.")
-
-
 class Settings(_Group):
     """All settings. Behaviour hangs on these alone; how to reach the store stands in the node file."""
 
@@ -224,4 +220,3 @@ class Settings(_Group):
     network: Network = Network()
     identity: Identity = Identity()
     reports: Reports = Reports()
-    quarantine: Quarantine = Quarantine()

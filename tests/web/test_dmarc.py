@@ -67,7 +67,6 @@ def test_every_field_is_saved_as_one_revision_and_read_back(anna: Visitor, saved
         "reports.gate": "all",
         "reports.allowed_domains": "partner.example",
         "reports.denied_domains": "noisy.example",
-        "quarantine.keep_days": "7",
     }
     switched_off = ("verification.skip_authenticated", "verification.actions.soften_indirect")
     page = anna.get("/filtering/dmarc")
@@ -173,8 +172,8 @@ def test_going_from_listed_to_all_domains_asks_about_the_actions_that_now_reach_
         ),
         pytest.param("verification.reject_text", "%{who}", "knows the placeholders", id="placeholder"),
         pytest.param("verification.mode", "maybe", "must be one of", id="no such mode"),
-        pytest.param("quarantine.keep_days", "many", "valid integer", id="no number"),
-        pytest.param("quarantine.keep_days", "0", "greater than or equal to 1", id="too few days"),
+        pytest.param("signatures.max_arc_sets", "many", "valid integer", id="no number"),
+        pytest.param("signatures.max_arc_sets", "0", "greater than or equal to 1", id="too few sets"),
         pytest.param("reports.address", "nobody", "is not a mail address", id="no mail address"),
         pytest.param("identity.authserv_id", "<script>", "is not a domain name", id="no host name"),
     ],
@@ -201,7 +200,9 @@ def test_a_mistake_is_told_beside_its_field_and_on_top_and_everything_typed_stay
 
 def test_all_problems_are_told_at_once(anna: Visitor) -> None:
     page = anna.change(
-        verification__exceptions="1.2.3\r\n\r\n4.5.6", verification__domains="com", quarantine__keep_days="x"
+        verification__exceptions="1.2.3\r\n\r\n4.5.6",
+        verification__domains="com",
+        signatures__max_arc_sets="x",
     )
 
     assert "There are 4 problems." in page.text

@@ -52,7 +52,7 @@ def test_a_filled_form_reads_back_as_the_same_settings() -> None:
                 "exceptions": ["192.0.2.0/24 mode=evaluate until=2027-01-01 # office"],
                 "actions": {"reject": "quarantine", "temporary_error": "defer", "soften_indirect": False},
             },
-            "quarantine": {"keep_days": 7},
+            "signatures": {"max_arc_sets": 7},
         }
     )
 
