@@ -107,17 +107,15 @@ class Judging:
         policy, envelope = self.policy, self.message.envelope
         if envelope.client_ip is not None and (skipped := policy.skip_client(envelope, origin.client_ip)):
             return skipped
-        if author.unusable:
-            return policy.decide_unusable_from(author.unusable, origin.client_ip, envelope.received_at)
-        domains = policy.in_scope(author.domains)
-        if not domains:
-            return policy.out_of_scope()
+        domains = policy.triage(author, origin.client_ip, envelope.received_at)
+        if isinstance(domains, Verdict):
+            return domains
         return policy.decide(
             [e for e in assessment.evaluations if e.author_domain in domains],
             self.message,
             origin.client_ip,
-            arc=assessment.authentication.arc,
-            incomplete=author.incomplete,
+            authentication=assessment.authentication,
+            author=author,
         )
 
     def _reply(self, verdict: Verdict) -> str:

@@ -15,7 +15,7 @@ from appliance.mail.author import find_author
 from appliance.mail.message import Message
 from appliance.mail.origin import effective_client
 from appliance.milter.replies import Accept, Discard, Refuse, Reply
-from appliance.policy import LocalPolicy, Outcome, Skip
+from appliance.policy import LocalPolicy, Outcome, Skip, Verdict
 from appliance.quarantine import Quarantine
 from appliance.resolver import Resolver
 from appliance.settings import EngineFailureAction
@@ -86,14 +86,9 @@ class Handler:
             if verdict is not None:
                 return Judged(event_id, message, policy, origin, verdict)
             author = find_author(message)
-        if author.unusable:
-            verdict = policy.decide_unusable_from(
-                author.unusable, origin.client_ip, message.envelope.received_at
-            )
-            return Judged(event_id, message, policy, origin, verdict)
-        domains = policy.in_scope(author.domains)
-        if not domains:
-            return Judged(event_id, message, policy, origin, policy.out_of_scope())
+            domains = policy.triage(author, origin.client_ip, message.envelope.received_at)
+        if isinstance(domains, Verdict):
+            return Judged(event_id, message, policy, origin, domains)
         assessment = await authenticate(
             message,
             client_ip=origin.client_ip,
@@ -110,8 +105,8 @@ class Handler:
                 assessment.evaluations,
                 message,
                 origin.client_ip,
-                arc=assessment.authentication.arc,
-                incomplete=author.incomplete,
+                authentication=assessment.authentication,
+                author=author,
             )
         return Judged(event_id, message, policy, origin, verdict, assessment)
 

@@ -2,17 +2,19 @@
 
 from appliance.settings.choices import Action, EngineFailureAction, Gate, Mode, Scope, TemporaryErrorAction
 from appliance.settings.document import from_document, to_document
+from appliance.settings.exceptions import ExceptionMode, ExceptionRecord
 from appliance.settings.model import (
     ActionTable,
     Identity,
     Network,
     Reports,
+    Retention,
     Settings,
     Signatures,
     Verification,
 )
 from appliance.settings.problems import InvalidSettings, Problem
-from appliance.settings.records import DomainRecord, ExceptionMode, ExceptionRecord, NetworkRecord
+from appliance.settings.records import DomainRecord, NetworkRecord
 
 __all__ = [
     "Action",
@@ -29,6 +31,7 @@ __all__ = [
     "NetworkRecord",
     "Problem",
     "Reports",
+    "Retention",
     "Scope",
     "Settings",
     "Signatures",

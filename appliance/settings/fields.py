@@ -8,7 +8,8 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from appliance.mail.domain import InvalidDomain, to_a_label
-from appliance.settings.records import DomainRecord, ExceptionRecord, InvalidRecord, NetworkRecord, Record
+from appliance.settings.exceptions import ExceptionRecord
+from appliance.settings.records import DomainRecord, InvalidRecord, NetworkRecord, Record
 
 MAX_DOMAINS = 10_000
 MAX_NETWORKS = 4_096

@@ -212,6 +212,34 @@ class Reports(_Group):
         return self
 
 
+class Retention(_Group):
+    """How long things are kept; what is older, or beyond its share of the disk, goes oldest first."""
+
+    events_days: int = Field(
+        30, ge=1, le=3650, title="Keep events for", description="Days; what the activity pages show."
+    )
+    events_percent: int = Field(
+        33, ge=1, le=80, title="Events may fill", description="Percent of the data disk."
+    )
+    facts_days: int = Field(
+        35,
+        ge=8,
+        le=400,
+        title="Keep report rows for",
+        description="Days; a report that could not be built in time needs them.",
+    )
+    quarantine_days: int = Field(
+        30, ge=1, le=3650, title="Keep quarantined mail for", description="Days; then it is deleted."
+    )
+    quarantine_percent: int = Field(
+        20,
+        ge=1,
+        le=80,
+        title="Quarantined mail may fill",
+        description="Percent of the data disk. From four fifths of it on a warning is shown.",
+    )
+
+
 class Settings(_Group):
     """All settings. Behaviour hangs on these alone; how to reach the store stands in the node file."""
 
@@ -220,3 +248,4 @@ class Settings(_Group):
     network: Network = Network()
     identity: Identity = Identity()
     reports: Reports = Reports()
+    retention: Retention = Retention()

@@ -1,12 +1,7 @@
-"""Records of the lists: one a line, attributes behind the value, ``#`` and a comment at the end.
+"""Records of the lists: one a line, attributes behind the value, ``#`` and a comment at the end."""
 
-``192.0.2.0/24 mode=evaluate until=2027-01-01 # office in Kyoto``
-"""
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -47,7 +42,7 @@ class DomainRecord:
 
     @classmethod
     def parse(cls, line: str) -> Self:
-        value, attributes, comment = _split(line, allowed=())
+        value, attributes, comment = split(line, allowed=())
         assert not attributes
         below = value.startswith("*.")
         try:
@@ -65,7 +60,7 @@ class DomainRecord:
         return f"*.{self.domain}" if self.below else self.domain
 
     def __str__(self) -> str:
-        return _join(self.key, {}, self.comment)
+        return join(self.key, {}, self.comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ class NetworkRecord:
 
     @classmethod
     def parse(cls, line: str) -> Self:
-        value, attributes, comment = _split(line, allowed=())
+        value, attributes, comment = split(line, allowed=())
         assert not attributes
         return cls(parse_network(value), comment)
 
@@ -86,55 +81,7 @@ class NetworkRecord:
         return show_network(self.network)
 
     def __str__(self) -> str:
-        return _join(self.key, {}, self.comment)
-
-
-class ExceptionMode(StrEnum):
-    """Skip: not verified at all. Evaluate: verified, marked and reported, never acted on."""
-
-    SKIP = "skip"
-    EVALUATE = "evaluate"
-
-
-@dataclass(frozen=True, slots=True)
-class ExceptionRecord:
-    """Clients whose mail is not verified, or not acted on. *until* is the last UTC day on which it holds."""
-
-    network: IPNetwork
-    mode: ExceptionMode = ExceptionMode.SKIP
-    until: date | None = None
-    comment: str = ""
-
-    @classmethod
-    def parse(cls, line: str) -> Self:
-        value, attributes, comment = _split(line, allowed=("mode", "until"))
-        network = parse_network(value)
-        if network.prefixlen == 0:
-            raise InvalidRecord(f"{network} is every address; switch DMARC off instead")
-        mode, until = ExceptionMode.SKIP, None
-        if "mode" in attributes:
-            try:
-                mode = ExceptionMode(attributes["mode"])
-            except ValueError:
-                raise InvalidRecord("mode is skip or evaluate") from None
-        if "until" in attributes:
-            try:
-                until = date.fromisoformat(attributes["until"])
-            except ValueError:
-                raise InvalidRecord("until is a day such as 2027-01-31") from None
-        return cls(network, mode, until, comment)
-
-    @property
-    def key(self) -> str:
-        return show_network(self.network)
-
-    def __str__(self) -> str:
-        attributes = {}
-        if self.mode is not ExceptionMode.SKIP:
-            attributes["mode"] = self.mode.value
-        if self.until is not None:
-            attributes["until"] = self.until.isoformat()
-        return _join(self.key, attributes, self.comment)
+        return join(self.key, {}, self.comment)
 
 
 def parse_network(text: str) -> IPNetwork:
@@ -163,7 +110,7 @@ def shorten(text: str, most: int = 80) -> str:
     return shown + "…" if len(text) > most else shown
 
 
-def _split(line: str, allowed: tuple[str, ...]) -> tuple[str, dict[str, str], str]:
+def split(line: str, allowed: tuple[str, ...]) -> tuple[str, dict[str, str], str]:
     """A line's value, its attributes and its comment."""
     text, _, comment = line.partition("#")
     words = text.split()
@@ -186,7 +133,8 @@ def _split(line: str, allowed: tuple[str, ...]) -> tuple[str, dict[str, str], st
     return words[0], attributes, comment
 
 
-def _join(value: str, attributes: dict[str, str], comment: str) -> str:
+def join(value: str, attributes: dict[str, str], comment: str) -> str:
+    """The line that ``split`` takes apart."""
     words = [value, *(f"{name}={text}" for name, text in attributes.items())]
     return " ".join([*words, f"# {comment}"] if comment else words)
 
@@ -227,11 +175,14 @@ class NetworkMap(Generic[T]):
         """The value of the narrowest network that holds *address*."""
         if address is None:
             return None
+        return next(self.holding(address), None)
+
+    def holding(self, address: IPAddress) -> Iterator[T]:
+        """The values of all networks that hold *address*, the narrowest first."""
         number, family = int(address), address.version
         for version, shift, table in self._tables:
             if version == family and (value := table.get(number >> shift)) is not None:
-                return value
-        return None
+                yield value
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, IPAddress) and self.get(address) is not None

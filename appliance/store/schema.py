@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: what a database must stand at."""
 
 METADATA = MetaData(
@@ -111,19 +111,31 @@ quarantine = Table(
     "quarantine",
     METADATA,
     Column("event_id", String(12), primary_key=True),
+    Column("node", String(253), nullable=False),
     Column("held_at", _Instant, nullable=False),
     Column("state", String(10), nullable=False),
     Column("changed_at", _Instant),
     Column("release_queue_id", String(64), nullable=False),
+    Column("release", Text, nullable=False),
     Column("envelope", Text, nullable=False),
     Column("message_id", String(500), nullable=False),
     Column("subject", String(200), nullable=False),
     Column("header_from", String(320), nullable=False),
     Column("author_domain", String(253), nullable=False),
+    Column("mail_from", String(320), nullable=False),
+    Column("client_ip", String(45), nullable=False),
     Column("reason", String(200), nullable=False),
     Column("size_octets", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Index(None, "state", "held_at"),
+)
+
+exception_hit = Table(
+    "exception_hit",
+    METADATA,
+    Column("key", String(600), primary_key=True),
+    Column("hits", BigInteger, nullable=False),
+    Column("last_at", _Instant, nullable=False),
 )
 
 report_job = Table(

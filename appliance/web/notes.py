@@ -108,7 +108,7 @@ def risks(settings: Settings) -> dict[str, str]:
 def remarks(settings: Settings) -> Iterator[str]:
     """What may be a mistake, but can be meant."""
     for entry in settings.verification.exceptions:
-        if entry.network.prefixlen < WIDEST[entry.network.version]:
+        if entry.network is not None and entry.network.prefixlen < WIDEST[entry.network.version]:
             yield gettext(
                 "Exception %(network)s is very wide: no mail from it is verified or stopped.",
                 network=show_network(entry.network),

@@ -23,6 +23,7 @@ from appliance.mail.authentication import (
     SpfResult,
     SpfWord,
 )
+from appliance.mail.author import find_author
 from appliance.mail.message import Envelope, Message, Recipient, split_message
 from appliance.policy import LocalPolicy
 from appliance.settings import from_document
@@ -73,7 +74,8 @@ def judged(
     authentication = Authentication(SpfResult(spf, domain), dkim, ArcResult(ArcWord.NONE))
     evaluation = evaluate(author_domain, authentication.spf, dkim, record_at, lambda: True)
     fields, body = split_message(b"From: someone.else@" + author_domain.encode() + b"\r\n" + header + b"\r\n")
-    verdict = POLICY.decide([evaluation], Message(envelope, fields, body), envelope.client_ip)
+    message = Message(envelope, fields, body)
+    verdict = POLICY.decide([evaluation], message, envelope.client_ip, author=find_author(message))
     return MessageRecord(
         event_id=f"{number:012x}",
         node="gateway",

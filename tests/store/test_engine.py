@@ -325,6 +325,7 @@ def test_every_text_column_has_a_bound_or_is_a_document() -> None:
         "published_policy.document",
         "fact_row.document",
         "quarantine.envelope",
+        "quarantine.release",
         "report_job.destinations",
         "audit.detail",
         "node.counters",

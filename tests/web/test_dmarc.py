@@ -67,6 +67,11 @@ def test_every_field_is_saved_as_one_revision_and_read_back(anna: Visitor, saved
         "reports.gate": "all",
         "reports.allowed_domains": "partner.example",
         "reports.denied_domains": "noisy.example",
+        "retention.events_days": "60",
+        "retention.events_percent": "40",
+        "retention.facts_days": "90",
+        "retention.quarantine_days": "14",
+        "retention.quarantine_percent": "10",
     }
     switched_off = ("verification.skip_authenticated", "verification.actions.soften_indirect")
     page = anna.get("/filtering/dmarc")

@@ -44,14 +44,15 @@ def target(data: bytes) -> None:
     origin = effective_client(message, _POLICY.known_hosts)
     author = find_author(message)
     assessment = None
-    if author.unusable:
-        verdict = _POLICY.decide_unusable_from(
-            author.unusable, origin.client_ip, message.envelope.received_at
-        )
-    else:
+    verdict = _POLICY.triage(author, origin.client_ip, message.envelope.received_at)
+    if not isinstance(verdict, Verdict):
         assessment = judge(message, origin, author.domains, Answering(answers))
         verdict = _POLICY.decide(
-            assessment.evaluations, message, origin.client_ip, arc=assessment.authentication.arc
+            assessment.evaluations,
+            message,
+            origin.client_ip,
+            author=author,
+            authentication=assessment.authentication,
         )
     mark(Judged("0123456789ab", message, _POLICY, origin, verdict, assessment))
 

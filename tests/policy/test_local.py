@@ -1,6 +1,6 @@
 """Local policy: the order of precedence, the action table, softening, and the reasons that reports give."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -9,11 +9,13 @@ import pytest
 from appliance.dmarc.discovery import Found
 from appliance.dmarc.evaluation import DmarcWord, Evaluation
 from appliance.dmarc.record import DmarcRecord, Policy
+from appliance.mail.author import Author
 from appliance.mail.message import Envelope, HeaderField, Message, Recipient
-from appliance.policy import Disposition, LocalPolicy, Outcome, Override, OverrideType, Row, Skip
+from appliance.policy import Disposition, LocalPolicy, Outcome, Override, OverrideType, Row, Skip, Verdict
 from appliance.settings import from_document
 
 CLIENT = ip_address("192.0.2.1")
+AUTHOR = Author(("example.org",))
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -87,10 +89,12 @@ FAIL_REJECT = evaluation(DmarcWord.FAIL, Policy.REJECT)
 def test_s16_the_first_reason_not_to_verify_in_the_order_of_precedence_holds(
     settings: dict[str, Any], mail: Message, skip: Skip | None
 ) -> None:
-    verdict = policy(**settings).skip_client(mail.envelope, mail.envelope.client_ip)
+    chosen, client_ip = policy(**settings), mail.envelope.client_ip
 
-    assert (verdict.skip if verdict else None) == skip
-    assert verdict is None or verdict.outcome is Outcome.DELIVER
+    found = chosen.skip_client(mail.envelope, client_ip) or chosen.triage(AUTHOR, client_ip, NOW)
+
+    assert (found.skip if isinstance(found, Verdict) else None) == skip
+    assert not isinstance(found, Verdict) or found.outcome is Outcome.DELIVER
 
 
 def test_s16_an_unknown_client_behind_known_hosts_is_not_taken_for_an_internal_one() -> None:
@@ -102,11 +106,17 @@ def test_s16_an_unknown_client_behind_known_hosts_is_not_taken_for_an_internal_o
 def test_s13_a_bare_entry_matches_that_domain_only_and_a_star_the_names_below_it() -> None:
     listed = policy(scope="listed", domains=["example.com", "*.example.net", "Bücher.example"])
 
-    in_scope = listed.in_scope(
-        ["example.com", "mail.example.com", "example.net", "a.b.example.net", "xn--bcher-kva.example"]
-    )
+    authors = "example.com", "mail.example.com", "example.net", "a.b.example.net", "xn--bcher-kva.example"
+    in_scope = listed.triage(Author(authors), CLIENT, NOW)
 
     assert in_scope == ("example.com", "a.b.example.net", "xn--bcher-kva.example")
+
+
+def test_s12_mail_of_domains_that_are_not_listed_is_not_verified() -> None:
+    verdict = policy(scope="listed", domains=["example.com"]).triage(AUTHOR, CLIENT, NOW)
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.skip is Skip.SCOPE
 
 
 ROWS = [
@@ -122,7 +132,9 @@ ROWS = [
 def test_s24_each_row_takes_each_action(row: str, published: Policy | None, action: str) -> None:
     result = DmarcWord.FAIL if published is not None else DmarcWord.NONE
 
-    verdict = policy(actions={row: action}).decide([evaluation(result, published)], message(), CLIENT)
+    verdict = policy(actions={row: action}).decide(
+        [evaluation(result, published)], message(), CLIENT, author=AUTHOR
+    )
 
     assert (verdict.row, verdict.outcome) == (Row(row), Outcome(action))
 
@@ -131,7 +143,9 @@ def test_s24_each_row_takes_each_action(row: str, published: Policy | None, acti
 def test_s19_s33_a_pass_is_delivered_whatever_the_policy(published: Policy) -> None:
     table = {"none": "reject", "quarantine": "reject", "reject": "reject", "no_record": "reject"}
 
-    verdict = policy(actions=table).decide([evaluation(DmarcWord.PASS, published)], message(), CLIENT)
+    verdict = policy(actions=table).decide(
+        [evaluation(DmarcWord.PASS, published)], message(), CLIENT, author=AUTHOR
+    )
 
     assert verdict.outcome is Outcome.DELIVER
 
@@ -147,7 +161,7 @@ def test_s19_s33_a_pass_is_delivered_whatever_the_policy(published: Policy) -> N
 def test_agg_11_a_pass_is_reported_as_pass_where_the_policy_enforces(
     published: Policy, expected: Disposition
 ) -> None:
-    verdict = policy().decide([evaluation(DmarcWord.PASS, published)], message(), CLIENT)
+    verdict = policy().decide([evaluation(DmarcWord.PASS, published)], message(), CLIENT, author=AUTHOR)
 
     assert verdict.disposition(verdict.judgements[0]) is expected
 
@@ -157,7 +171,7 @@ def test_s22_a_temporary_error_is_never_rejected_and_reported_with_disposition_n
     action: str, outcome: Outcome
 ) -> None:
     verdict = policy(actions={"temporary_error": action}).decide(
-        [evaluation(DmarcWord.TEMPERROR, Policy.REJECT)], message(), CLIENT
+        [evaluation(DmarcWord.TEMPERROR, Policy.REJECT)], message(), CLIENT, author=AUTHOR
     )
 
     assert verdict.outcome is outcome
@@ -174,7 +188,9 @@ def test_s22_a_temporary_error_is_never_rejected_and_reported_with_disposition_n
     ],
 )
 def test_s25_test_mode_goes_one_row_down_and_says_so(published: Policy, row: Row, outcome: Outcome) -> None:
-    verdict = policy().decide([evaluation(DmarcWord.FAIL, published, testing=True)], message(), CLIENT)
+    verdict = policy().decide(
+        [evaluation(DmarcWord.FAIL, published, testing=True)], message(), CLIENT, author=AUTHOR
+    )
 
     assert (verdict.row, verdict.outcome) == (row, outcome)
     reasons = [override.type for override in verdict.judgements[0].overrides]
@@ -195,7 +211,7 @@ def test_enf_05_signs_of_indirect_mail_soften_a_reject_to_quarantine(
     field: tuple[bytes, bytes], reason: OverrideType
 ) -> None:
     """ENF-04: so p=reject alone never rejects what a list or forwarder may have broken."""
-    verdict = policy().decide([FAIL_REJECT], message(field), CLIENT)
+    verdict = policy().decide([FAIL_REJECT], message(field), CLIENT, author=AUTHOR)
 
     assert verdict.outcome is Outcome.QUARANTINE
     assert [override.type for override in verdict.judgements[0].overrides] == [reason]
@@ -204,12 +220,12 @@ def test_enf_05_signs_of_indirect_mail_soften_a_reject_to_quarantine(
 def test_enf_05_a_broken_aligned_signature_softens_a_reject() -> None:
     broken = evaluation(DmarcWord.FAIL, Policy.REJECT, broken=True)
 
-    assert policy().decide([broken], message(), CLIENT).outcome is Outcome.QUARANTINE
+    assert policy().decide([broken], message(), CLIENT, author=AUTHOR).outcome is Outcome.QUARANTINE
 
 
 def test_enf_05_a_trusted_forwarder_softens_a_reject_and_is_named_as_the_reason() -> None:
     verdict = policy(network={"trusted_forwarders": ["192.0.2.0/28"]}).decide(
-        [FAIL_REJECT], message(), CLIENT
+        [FAIL_REJECT], message(), CLIENT, author=AUTHOR
     )
 
     assert verdict.outcome is Outcome.QUARANTINE
@@ -218,7 +234,7 @@ def test_enf_05_a_trusted_forwarder_softens_a_reject_and_is_named_as_the_reason(
 
 def test_enf_05_with_the_setting_off_reject_rejects_indirect_mail_too() -> None:
     verdict = policy(actions={"soften_indirect": False}).decide(
-        [FAIL_REJECT], message((b"List-Id", b" <l.example>")), CLIENT
+        [FAIL_REJECT], message((b"List-Id", b" <l.example>")), CLIENT, author=AUTHOR
     )
 
     assert verdict.outcome is Outcome.REJECT
@@ -227,20 +243,22 @@ def test_enf_05_with_the_setting_off_reject_rejects_indirect_mail_too() -> None:
 def test_s17_header_signs_never_lead_to_delivery() -> None:
     quarantined = evaluation(DmarcWord.FAIL, Policy.QUARANTINE)
 
-    verdict = policy().decide([quarantined], message((b"List-Id", b" <l.example>")), CLIENT)
+    verdict = policy().decide([quarantined], message((b"List-Id", b" <l.example>")), CLIENT, author=AUTHOR)
 
     assert verdict.outcome is Outcome.QUARANTINE
 
 
 def test_monitor_only_delivers_and_the_report_says_local_policy() -> None:
-    verdict = policy(mode="monitor").decide([FAIL_REJECT], message(), CLIENT)
+    verdict = policy(mode="monitor").decide([FAIL_REJECT], message(), CLIENT, author=AUTHOR)
 
     assert verdict.outcome is Outcome.DELIVER
     assert verdict.judgements[0].overrides == (Override(OverrideType.LOCAL_POLICY, "monitor only"),)
 
 
 def test_s15_an_evaluated_exception_is_delivered_and_reported_as_an_override() -> None:
-    verdict = policy(exceptions=["192.0.2.0/24 mode=evaluate"]).decide([FAIL_REJECT], message(), CLIENT)
+    verdict = policy(exceptions=["192.0.2.0/24 mode=evaluate"]).decide(
+        [FAIL_REJECT], message(), CLIENT, author=AUTHOR
+    )
 
     assert verdict.outcome is Outcome.DELIVER
     assert verdict.judgements[0].overrides == (Override(OverrideType.LOCAL_POLICY, "exception list"),)
@@ -256,7 +274,7 @@ def test_s15_an_evaluated_exception_is_delivered_and_reported_as_an_override() -
 def test_enf_02_a_policy_of_none_changes_nothing_by_default(published: Policy, testing: bool) -> None:
     failing = evaluation(DmarcWord.FAIL, published, testing=testing)
 
-    verdict = policy().decide([failing], message((b"List-Id", b" <l.example>")), CLIENT)
+    verdict = policy().decide([failing], message((b"List-Id", b" <l.example>")), CLIENT, author=AUTHOR)
 
     assert verdict.outcome is Outcome.DELIVER
     assert verdict.disposition(verdict.judgements[0]) is Disposition.NONE
@@ -267,7 +285,9 @@ def test_enf_02_a_policy_of_none_changes_nothing_by_default(published: Policy, t
 def test_enf_03_the_local_action_wins_and_leaves_a_reason(published: Policy, action: str) -> None:
     actions = {"none": action, "quarantine": action, "reject": action}
 
-    verdict = policy(actions=actions).decide([evaluation(DmarcWord.FAIL, published)], message(), CLIENT)
+    verdict = policy(actions=actions).decide(
+        [evaluation(DmarcWord.FAIL, published)], message(), CLIENT, author=AUTHOR
+    )
 
     as_published = {"none": "deliver"}.get(published, published.value) == action
     reasons = [override.type for override in verdict.judgements[0].overrides]
@@ -277,7 +297,7 @@ def test_enf_03_the_local_action_wins_and_leaves_a_reason(published: Policy, act
 
 def test_enf_09_an_action_other_than_the_published_policy_has_a_reason() -> None:
     verdict = policy(actions={"none": "reject"}).decide(
-        [evaluation(DmarcWord.FAIL, Policy.NONE)], message(), CLIENT
+        [evaluation(DmarcWord.FAIL, Policy.NONE)], message(), CLIENT, author=AUTHOR
     )
 
     assert verdict.outcome is Outcome.REJECT
@@ -288,7 +308,7 @@ def test_from_05_the_strictest_policy_among_the_failing_domains_applies() -> Non
     passing = Evaluation("good.example", DmarcWord.PASS, None, Policy.REJECT)
 
     verdict = policy().decide(
-        [passing, evaluation(DmarcWord.FAIL, Policy.NONE), FAIL_REJECT], message(), CLIENT
+        [passing, evaluation(DmarcWord.FAIL, Policy.NONE), FAIL_REJECT], message(), CLIENT, author=AUTHOR
     )
 
     assert (verdict.outcome, verdict.row) == (Outcome.REJECT, Row.REJECT)
@@ -297,24 +317,16 @@ def test_from_05_the_strictest_policy_among_the_failing_domains_applies() -> Non
 def test_from_05_more_domains_than_are_evaluated_lead_to_quarantine() -> None:
     passing = evaluation(DmarcWord.PASS, Policy.REJECT)
 
-    verdict = policy().decide([passing], message(), CLIENT, incomplete=True)
+    verdict = policy().decide([passing], message(), CLIENT, author=Author(AUTHOR.domains, incomplete=True))
 
     assert (verdict.outcome, verdict.incomplete) == (Outcome.QUARANTINE, True)
 
 
 @pytest.mark.parametrize("action", ["deliver", "quarantine", "reject"])
 def test_s23_an_unusable_from_takes_its_own_row(action: str) -> None:
-    verdict = policy(actions={"unusable_from": action}).decide_unusable_from(
-        "several From fields", CLIENT, NOW
+    verdict = policy(actions={"unusable_from": action}).triage(
+        Author(unusable="several From fields"), CLIENT, NOW
     )
 
+    assert isinstance(verdict, Verdict)
     assert (verdict.row, verdict.outcome) == (Row.UNUSABLE_FROM, Outcome(action))
-
-
-def test_the_narrowest_exception_that_holds_an_address_counts() -> None:
-    chosen = policy(exceptions=["192.0.0.0/8", "192.0.2.0/24 mode=evaluate until=2027-01-01"])
-
-    entry = chosen.exception(CLIENT, NOW)
-
-    assert entry is not None
-    assert (entry.key, entry.until) == ("192.0.2.0/24", date(2027, 1, 1))

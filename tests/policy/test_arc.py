@@ -11,7 +11,17 @@ from appliance.dmarc.discovery import Found
 from appliance.dmarc.evaluation import DmarcWord, Evaluation
 from appliance.dmarc.record import AlignmentMode, DmarcRecord, Policy
 from appliance.dmarc.vouching import MAX_COMMENT, chain_comment
-from appliance.mail.authentication import ArcResult, ArcSeal, ArcWord, AssertedPass, Method
+from appliance.mail.authentication import (
+    ArcResult,
+    ArcSeal,
+    ArcWord,
+    AssertedPass,
+    Authentication,
+    Method,
+    SpfResult,
+    SpfWord,
+)
+from appliance.mail.author import Author
 from appliance.mail.message import Envelope, HeaderField, Message
 from appliance.policy import Disposition, LocalPolicy, Outcome, OverrideType, Verdict
 from appliance.settings import from_document
@@ -59,7 +69,9 @@ def decide(evaluations: Sequence[Evaluation], arc: ArcResult, **verification: An
     )
     message = Message(envelope, (HeaderField(b"ARC-Seal", b" i=1"),), b"")
     policy = LocalPolicy(from_document(settings), revision=1)
-    return policy.decide(evaluations, message, CLIENT, arc=arc)
+    authors = tuple(evaluation.author_domain for evaluation in evaluations)
+    authentication = Authentication(SpfResult(SpfWord.NONE, ""), (), arc)
+    return policy.decide(evaluations, message, CLIENT, author=Author(authors), authentication=authentication)
 
 
 @pytest.mark.parametrize("policy", [Policy.QUARANTINE, Policy.REJECT])

@@ -1,15 +1,15 @@
-"""Local policy: what the administrator's settings make of an evaluation. Pure; one ``LocalPolicy`` a revision."""
+"""A settings revision made ready for judging."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 
 from appliance.dmarc.evaluation import DmarcWord, Evaluation
-from appliance.dmarc.record import Policy
 from appliance.dmarc.vouching import chain_comment, vouched
-from appliance.mail.authentication import ArcResult
+from appliance.mail.authentication import ArcResult, Authentication, DkimWord
+from appliance.mail.author import Author
 from appliance.mail.message import Envelope, IPAddress, Message
+from appliance.policy.verdict import Judgement, Outcome, Override, OverrideType, Row, Skip, Verdict
 from appliance.settings import (
     ExceptionMode,
     ExceptionRecord,
@@ -18,109 +18,8 @@ from appliance.settings import (
     Settings,
     TemporaryErrorAction,
 )
+from appliance.settings.exceptions import ExceptionList
 from appliance.settings.records import DomainSet, NetworkMap
-
-
-class Skip(StrEnum):
-    """Why a message is not verified, in the order in which it is asked."""
-
-    OFF = "off"
-    AUTHENTICATED = "authenticated"
-    INTERNAL = "internal"
-    EXCEPTION = "exception"
-    SCOPE = "scope"
-
-
-class Outcome(StrEnum):
-    """What is done with the message, mildest first."""
-
-    DELIVER = "deliver"
-    DEFER = "defer"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
-
-    @property
-    def severity(self) -> int:
-        return tuple(Outcome).index(self)
-
-
-class Row(StrEnum):
-    """The line of the action table that a message meets."""
-
-    PASS = "pass"
-    NONE = "none"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
-    NO_RECORD = "no_record"
-    TEMPORARY_ERROR = "temporary_error"
-    UNUSABLE_FROM = "unusable_from"
-    UNVERIFIED = "unverified"
-
-
-class Disposition(StrEnum):
-    """What a report says we did (RFC 9990 section 3.1.1.9)."""
-
-    NONE = "none"
-    PASS = "pass"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
-
-
-class OverrideType(StrEnum):
-    """Why we did other than the policy asks (RFC 9990 section 3.1.6)."""
-
-    LOCAL_POLICY = "local_policy"
-    MAILING_LIST = "mailing_list"
-    OTHER = "other"
-    POLICY_TEST_MODE = "policy_test_mode"
-    TRUSTED_FORWARDER = "trusted_forwarder"
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """*comment* is ours: short, ASCII, nothing personal."""
-
-    type: OverrideType
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Local policy on one Author Domain's evaluation."""
-
-    evaluation: Evaluation
-    row: Row
-    outcome: Outcome
-    overrides: tuple[Override, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is done with a message, and why; *judgements* has one for each Author Domain."""
-
-    outcome: Outcome
-    row: Row
-    skip: Skip | None = None
-    judgements: tuple[Judgement, ...] = ()
-    note: str = ""
-    """Which list entry, or what is wrong with From: short, for the log and the pages."""
-    incomplete: bool = False
-    """There were more Author Domains than were evaluated."""
-
-    @property
-    def verified(self) -> bool:
-        return self.skip is None
-
-    def disposition(self, judgement: Judgement) -> Disposition:
-        """What a report says we did about *judgement*'s domain: the message had one fate for all of them."""
-        match judgement.evaluation.result:
-            case DmarcWord.PASS:
-                enforcing = judgement.evaluation.requested not in {None, Policy.NONE}
-                return Disposition.PASS if enforcing else Disposition.NONE
-            case DmarcWord.FAIL if self.outcome in {Outcome.QUARANTINE, Outcome.REJECT}:
-                return Disposition(self.outcome.value)
-            case _:
-                return Disposition.NONE
 
 
 class LocalPolicy:
@@ -132,12 +31,12 @@ class LocalPolicy:
         self.known_hosts = NetworkMap((r.network, r) for r in settings.network.known_hosts)
         self._internal = NetworkMap((r.network, r) for r in settings.network.internal)
         self._forwarders = NetworkMap((r.network, r) for r in settings.network.trusted_forwarders)
-        self._exceptions = NetworkMap((r.network, r) for r in settings.verification.exceptions)
+        self._exceptions = ExceptionList(settings.verification.exceptions)
         self._domains = DomainSet(settings.verification.domains)
         self._sealers = DomainSet(settings.network.trusted_sealers)
 
     def skip_client(self, envelope: Envelope, client_ip: IPAddress | None) -> Verdict | None:
-        """The verdict on mail that isn't verified because of who hands it in (behaviour S16), else ``None``.
+        """The verdict on mail that isn't verified because DMARC is off or its client is one of ours, else ``None``.
 
         *client_ip* is the effective client; ``None`` where it could not be found.
         """
@@ -150,33 +49,19 @@ class LocalPolicy:
             return _skipped(Skip.INTERNAL, "local submission")
         if (internal := self._internal.get(client_ip)) is not None:
             return _skipped(Skip.INTERNAL, internal.key)
-        exception = self.exception(client_ip, envelope.received_at)
-        if exception is not None and exception.mode is ExceptionMode.SKIP:
-            return _skipped(Skip.EXCEPTION, exception.key)
         return None
 
-    def exception(self, client_ip: IPAddress | None, now: datetime) -> ExceptionRecord | None:
-        """The exception entry that holds for *client_ip* today."""
-        entry = self._exceptions.get(client_ip)
-        if entry is None or (entry.until is not None and now.date() > entry.until):
-            return None
-        return entry
-
-    def in_scope(self, domains: Sequence[str]) -> tuple[str, ...]:
-        """Those of *domains* that are to be verified."""
-        if self.settings.verification.scope is Scope.ALL:
-            return tuple(domains)
-        return tuple(domain for domain in domains if domain in self._domains)
-
-    def out_of_scope(self) -> Verdict:
-        return _skipped(Skip.SCOPE)
-
-    def decide_unusable_from(self, reason: str, client_ip: IPAddress | None, now: datetime) -> Verdict:
-        """The verdict on a message whose Author Domain can't be told."""
-        outcome = Outcome(self.settings.verification.actions.unusable_from.value)
-        if self._spares(client_ip, now):
-            outcome = Outcome.DELIVER
-        return Verdict(outcome, Row.UNUSABLE_FROM, note=reason)
+    def triage(self, author: Author, client_ip: IPAddress | None, now: datetime) -> Verdict | tuple[str, ...]:
+        """The Author Domains to evaluate, or the verdict on mail that needs no evaluation (behaviour S16, S23)."""
+        exception = self._exceptions.find(client_ip, now.date(), authors=_all_authors(author))
+        if exception is not None and exception.mode is ExceptionMode.SKIP:
+            return replace(_skipped(Skip.EXCEPTION, exception.key), exception=exception.key)
+        if author.unusable:
+            return self._unusable(author.unusable, exception)
+        domains = author.domains
+        if self.settings.verification.scope is Scope.LISTED:
+            domains = tuple(domain for domain in domains if domain in self._domains)
+        return domains or _skipped(Skip.SCOPE)
 
     def decide(
         self,
@@ -184,27 +69,48 @@ class LocalPolicy:
         message: Message,
         client_ip: IPAddress | None,
         *,
-        arc: ArcResult | None = None,
-        incomplete: bool = False,
+        author: Author,
+        authentication: Authentication | None = None,
     ) -> Verdict:
         """The verdict on a verified message: the strictest outcome among its Author Domains.
 
-        *incomplete*: there are more of them than were evaluated; such a message is at least quarantined.
+        A message with more of them than were evaluated is at least quarantined (FROM-05).
         """
         signs = _indirect_signs(message)
         if self._forwarders.get(client_ip) is not None:
             signs = (Override(OverrideType.TRUSTED_FORWARDER, "trusted forwarder"), *signs)
-        spared = self._spares(client_ip, message.envelope.received_at)
+        exception = self._exceptions.find(
+            client_ip,
+            message.envelope.received_at.date(),
+            authors=_all_authors(author),
+            signers=_signers(authentication),
+        )
+        spared = self._spared(exception)
+        arc = authentication.arc if authentication is not None else None
         judgements = tuple(self._judge(evaluation, signs, spared, arc) for evaluation in evaluations)
         strictest = max(judgements, key=lambda j: (j.outcome.severity, j.row is not Row.PASS))
         outcome = strictest.outcome
-        if incomplete and spared is None and outcome.severity < Outcome.QUARANTINE.severity:
+        if author.incomplete and spared is None and outcome.severity < Outcome.QUARANTINE.severity:
             outcome = Outcome.QUARANTINE
-        return Verdict(outcome, strictest.row, judgements=judgements, incomplete=incomplete)
+        return Verdict(
+            outcome,
+            strictest.row,
+            judgements=judgements,
+            incomplete=author.incomplete,
+            exception=exception.key if exception is not None else "",
+        )
 
-    def _spares(self, client_ip: IPAddress | None, now: datetime) -> Override | None:
+    def _unusable(self, reason: str, exception: ExceptionRecord | None) -> Verdict:
+        """The verdict on a message whose Author Domain can't be told."""
+        outcome = Outcome(self.settings.verification.actions.unusable_from.value)
+        if self._spared(exception):
+            outcome = Outcome.DELIVER
+        key = exception.key if exception is not None else ""
+        return Verdict(outcome, Row.UNUSABLE_FROM, note=reason, exception=key)
+
+    def _spared(self, exception: ExceptionRecord | None) -> Override | None:
         """Why no action may be taken whatever the result: Monitor only, or an exception to be evaluated."""
-        if self.exception(client_ip, now) is not None:
+        if exception is not None:
             return Override(OverrideType.LOCAL_POLICY, "exception list")
         if self.settings.verification.mode is Mode.MONITOR:
             return Override(OverrideType.LOCAL_POLICY, "monitor only")
@@ -268,6 +174,18 @@ def _row(evaluation: Evaluation) -> Row:
             return Row(evaluation.requested.value)
         case _:
             return Row.NO_RECORD
+
+
+def _all_authors(author: Author) -> tuple[str, ...]:
+    """All Author Domains; none where there are more than are known."""
+    return () if author.incomplete else author.domains
+
+
+def _signers(authentication: Authentication | None) -> Collection[str]:
+    """The domains whose signatures verified."""
+    if authentication is None:
+        return ()
+    return {signature.domain for signature in authentication.dkim if signature.result is DkimWord.PASS}
 
 
 def _skipped(skip: Skip, note: str = "") -> Verdict:
