@@ -10,6 +10,7 @@ from appliance.cli.failures import explain
 
 # noun: (module, one line of help); a module has a click command of the noun's name
 _COMMANDS = {
+    "check": ("check", "Tell whether the gateway is well, and what to do where it is not."),
     "db": ("store", "Upgrade and check the store."),
     "explain": ("explain", "Tell why a message passes or fails, and what the sender should fix."),
     "filter": ("services", "Run the mail filter."),
