@@ -2,8 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -17,10 +19,20 @@ from reporting.jobs import build_due, send_pending
 BUILD_HOUR, BUILD_MINUTE = 0, 30
 BUILD_SPREAD_SECONDS = 90 * 60  # 00:30 to 02:00 UTC, so that not all of the world reports at once (AGG-19)
 SEND_EVERY_SECONDS = 600
+_CHORES = "chores"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_forever(node: Node) -> None:
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something else that is to be done by the clock; it runs beside the reports, one chore at a time."""
+
+    name: str
+    every_seconds: int
+    run: Callable[[Store], None]
+
+
+def run_forever(node: Node, chores: Sequence[Chore] = ()) -> None:
     """Build and send on schedule until SIGTERM or SIGINT; what is under way is finished first.
 
     What was missed while the service was down is done at the start. Call it in the main thread. Raises what
@@ -30,7 +42,7 @@ def run_forever(node: Node) -> None:
     before = {number: signal.signal(number, _setter(stop)) for number in _STOP_SIGNALS}
     store = open_store(node.store)
     try:
-        scheduler = make_scheduler(store, node)
+        scheduler = make_scheduler(store, node, chores)
         scheduler.start()
         get_logger().info("reports_service", state="started", node=node.name)
         stop.wait()
@@ -42,8 +54,8 @@ def run_forever(node: Node) -> None:
             signal.signal(number, handler)
 
 
-def make_scheduler(store: Store, node: Node) -> BackgroundScheduler:
-    """The scheduler with its jobs, not yet started. One thread: building and sending never overlap."""
+def make_scheduler(store: Store, node: Node, chores: Sequence[Chore] = ()) -> BackgroundScheduler:
+    """The scheduler with its jobs, not yet started. One thread for reports: building and sending never overlap."""
     listener = Endpoint.parse(node.postfix.reports)
 
     def send() -> None:
@@ -55,7 +67,7 @@ def make_scheduler(store: Store, node: Node) -> BackgroundScheduler:
 
     scheduler = BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(1)},
+        executors={"default": ThreadPoolExecutor(1), _CHORES: ThreadPoolExecutor(1)},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     daily, often = _patient(build_and_send), _patient(send)
@@ -64,6 +76,15 @@ def make_scheduler(store: Store, node: Node) -> BackgroundScheduler:
         daily, "cron", hour=BUILD_HOUR, minute=BUILD_MINUTE, jitter=BUILD_SPREAD_SECONDS, id="report"
     )
     scheduler.add_job(often, "interval", seconds=SEND_EVERY_SECONDS, jitter=60, id="send")
+    for chore in chores:
+        scheduler.add_job(
+            _patient(partial(chore.run, store)),
+            "interval",
+            seconds=chore.every_seconds,
+            next_run_time=datetime.now(UTC),
+            id=chore.name,
+            executor=_CHORES,
+        )
     return scheduler
 
 
