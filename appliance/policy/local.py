@@ -95,7 +95,7 @@ class LocalPolicy:
         return Verdict(
             outcome,
             strictest.row,
-            judgements=judgements,
+            judgements=tuple(_told(judgement, outcome) for judgement in judgements),
             incomplete=author.incomplete,
             exception=exception.key if exception is not None else "",
         )
@@ -174,6 +174,14 @@ def _row(evaluation: Evaluation) -> Row:
             return Row(evaluation.requested.value)
         case _:
             return Row.NO_RECORD
+
+
+def _told(judgement: Judgement, outcome: Outcome) -> Judgement:
+    """*judgement* with a reason, where the message met a fate that another Author Domain brought about (ENF-03)."""
+    if judgement.evaluation.result is not DmarcWord.FAIL or judgement.outcome is outcome:
+        return judgement
+    because = Override(OverrideType.LOCAL_POLICY, "several author domains")
+    return replace(judgement, overrides=(*judgement.overrides, because))
 
 
 def _all_authors(author: Author) -> tuple[str, ...]:

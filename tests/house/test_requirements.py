@@ -33,6 +33,21 @@ def test_a_row_without_a_test_is_named_and_is_a_failure(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "AB-02: D: two\n1 of 2 rows have no test\n")
 
 
+def test_what_people_see_is_tested_through_postfix_only(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    (tests / "system").mkdir(parents=True)
+    (tests / "requirements.py").write_text((CHECKOUT / "tests" / "requirements.py").read_text())
+    (tests / "requirements.toml").write_text('[S]\n1 = "one"\n12 = "twelve"\n')
+    (tests / "test_unit.py").write_text("def test_s1() -> None: ...\ndef test_s12() -> None: ...\n")
+    (tests / "system" / "test_mail.py").write_text("def test_s12_holds() -> None: ...\n")
+
+    done = subprocess.run(
+        [sys.executable, tests / "requirements.py"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (1, "S1: one\n1 of 2 rows have no test\n")
+
+
 @pytest.mark.parametrize(
     ("source", "named"),
     [
@@ -48,6 +63,9 @@ def test_a_row_without_a_test_is_named_and_is_a_failure(tmp_path: Path) -> None:
         pytest.param("def ab_01():\n    '''AB-01'''\ndef test_x(): ...", set(), id="helper"),
         pytest.param("def test_x(): ...  # AB-01", set(), id="comment"),
         pytest.param("def test_grab_01x(): ...", set(), id="part of a word"),
+        pytest.param("def test_s8_s12_x(): ...", {"S8", "S12"}, id="two of behaviour"),
+        pytest.param("@p(id='x, S9')\ndef test_x(y):\n    '''S10'''", {"S9", "S10"}, id="behaviour in text"),
+        pytest.param("def test_ps1_s100(): '''S0, AS1, S123, s1'''", set(), id="no row of behaviour"),
     ],
 )
 def test_what_counts_as_naming_a_row(source: str, named: set[str]) -> None:
