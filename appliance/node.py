@@ -26,6 +26,8 @@ class FilterTable(_Table):
     listen: str = "unix:/run/dmarcgate/filter.sock"
     workers: int = Field(0, ge=0, le=64)
     """0: one for each core."""
+    peers: tuple[str, ...] = ("postfix",)
+    """Users who may connect, beside root and our own; and addresses of mail servers, where *listen* is no Unix socket."""
 
 
 class WebTable(_Table):
@@ -37,10 +39,12 @@ class WebTable(_Table):
 
 
 class PostfixTable(_Table):
-    """Listeners of the local Postfix that bypass the filter."""
+    """The local Postfix: its listeners that bypass the filter, and its log."""
 
     release: str = "127.0.0.1:10026"
     reports: str = "127.0.0.1:10027"
+    log: Path = Path("/var/log/maillog")
+    """Where Postfix's log goes: it says whether a release that broke off was taken."""
 
 
 class Node(_Table):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.lab.ports import free_ports
-from appliance.lab.postfix import PostfixConfig
+from appliance.lab.postfix_config import PostfixConfig
 
 
 def config_below(directory: Path, inside_domain: str = "inside.example") -> PostfixConfig:
@@ -33,4 +33,5 @@ def listening_at(path: Path) -> Iterator[socket.socket]:
             listener.listen()
             yield listener
     finally:
+        path.unlink(missing_ok=True)
         os.close(folder)

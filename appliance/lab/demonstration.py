@@ -20,9 +20,11 @@ from appliance.lab.samples import (
     sample_zone,
 )
 from appliance.lab.smtp import Reply, send_message
-from appliance.quarantine import Quarantine, release
+from appliance.node import read_node
+from appliance.quarantine import Desk, release
 from appliance.store import events, quarantine
 from appliance.store.events import Event
+from appliance.store.search import EventQuery, search
 
 _ARRIVAL_SECONDS = 15.0
 SETTINGS_ON = {
@@ -123,13 +125,8 @@ class Demonstration:
         if len(held) != 1:
             return _failed_release(f"{len(held)} messages are held, not one")
         row = held[0]
-        queue_id = release(
-            gateway.store,
-            Quarantine(gateway.directory / "quarantine"),
-            row.event_id,
-            smtp=("127.0.0.1", gateway.postfix.config.release_port),
-            actor="lab",
-        )
+        desk = Desk.of(read_node(gateway.node_file), gateway.store)
+        queue_id = release(desk, row.event_id, actor="lab")
         delivered = self._arrival(row.message_id)
         with gateway.store.read() as connection:
             verified_again = events.count(connection) != before
@@ -149,7 +146,7 @@ class Demonstration:
 
     def _event(self, message_id: str) -> Event | None:
         with self._gateway.store.read() as connection:
-            found = events.recent(connection, 1, message_id=f"<{message_id}>")
+            found = search(connection, EventQuery(message_id=message_id), limit=1).events
         return found[0] if found else None
 
     def _arrival(self, message_id: str) -> DeliveredMessage | None:

@@ -9,7 +9,8 @@ from typing import Any, Self
 from appliance.lab.mailbox import Mailbox
 from appliance.lab.nameserver import NameServer, Zone
 from appliance.lab.ports import LOOPBACK, free_ports
-from appliance.lab.postfix import PostfixConfig, PostfixInstance
+from appliance.lab.postfix import PostfixInstance
+from appliance.lab.postfix_config import PostfixConfig, PrivateConfig
 from appliance.lab.services import Command, Service, wait_for
 from appliance.settings import Settings, from_document
 from appliance.store import accounts, nodes
@@ -28,31 +29,27 @@ class Gateway:
         self,
         directory: Path,
         *,
-        inside_domains: tuple[str, ...],
+        inside_domains: tuple[str, ...] = (),
+        postfix: PrivateConfig | None = None,
         store_url: str | None = None,
         workers: int = 2,
+        filter_module: str = "appliance",
         page: bool = True,
         reports: bool = False,
     ) -> None:
-        """Nothing is written or started yet. Raises ``PostfixMissing`` without a Postfix on this machine."""
+        """Nothing is written or started yet. *postfix* is the lab's for the *inside_domains*, when not given.
+
+        Raises ``PostfixMissing`` without a Postfix on this machine.
+        """
         self.directory = directory.resolve()
-        smtp, release, report, web = free_ports(4)
-        self.postfix = PostfixInstance(
-            PostfixConfig(
-                directory=self.directory / "postfix",
-                smtp_port=smtp,
-                release_port=release,
-                report_port=report,
-                inside_domains=inside_domains,
-                hostname=NODE_NAME,
-            )
-        )
+        self.postfix = PostfixInstance(postfix or _lab_postfix(self.directory, inside_domains))
         self.zone = Zone()
         self.nameserver = NameServer(self.zone)
-        self.web_port = web
+        (self.web_port,) = free_ports(1)
         self.store_url = store_url or f"sqlite:///{self.directory}/dmarcgate.db"
         self.one_time_password = ""
         self._workers = workers
+        self._modules = {"filter": filter_module}
         self._wanted = ("filter", *(("web",) if page else ()), *(("reports",) if reports else ()))
         self._services: dict[str, Service] = {}
         self._store: Store | None = None
@@ -151,7 +148,9 @@ class Gateway:
             self._add_administrator()
         for name in self._wanted:
             # The filter's socket lies below Postfix's queue; a relative path keeps it short enough for a socket.
-            command = Command(name, (name, "--config", str(self.node_file)), self.postfix.queue_directory)
+            arguments = (name, "--config", str(self.node_file))
+            module = self._modules.get(name, "appliance")
+            command = Command(name, arguments, self.postfix.queue_directory, module)
             self._services[name] = Service(command, self.directory / f"{name}.log")
         wait_for("the filter's socket", self.postfix.filter_socket.exists, self._services["filter"])
         self.await_revision(0)
@@ -167,7 +166,11 @@ class Gateway:
                 "state": str(self.directory),
                 "resolver": self.nameserver.address,
             },
-            "filter": {"listen": "unix:dmarcgate/filter.sock", "workers": self._workers},
+            "filter": {
+                "listen": "unix:dmarcgate/filter.sock",
+                "workers": self._workers,
+                "peers": [self.postfix.programs.mail_owner.pw_name],
+            },
             "web": {
                 "listen": f"{LOOPBACK}:{self.web_port}",
                 "secure_cookies": False,
@@ -176,6 +179,7 @@ class Gateway:
             "postfix": {
                 "release": f"{LOOPBACK}:{self.postfix.config.release_port}",
                 "reports": f"{LOOPBACK}:{self.postfix.config.report_port}",
+                "log": str(self.postfix.log_path),
             },
         }
         lines = []
@@ -202,3 +206,15 @@ class Gateway:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex((LOOPBACK, self.web_port)) == 0
+
+
+def _lab_postfix(directory: Path, inside_domains: tuple[str, ...]) -> PostfixConfig:
+    smtp, release, report = free_ports(3)
+    return PostfixConfig(
+        directory=directory / "postfix",
+        smtp_port=smtp,
+        release_port=release,
+        report_port=report,
+        inside_domains=inside_domains,
+        hostname=NODE_NAME,
+    )

@@ -8,14 +8,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
-from jinja2 import Environment, StrictUndefined
-
 from appliance.lab.ports import LOOPBACK, require_free
+from appliance.lab.postfix_config import PrivateConfig
 from appliance.lab.postfix_programs import PostfixError, PostfixPrograms, clean_environment, find_postfix
 
 _START_SECONDS = 20.0
@@ -26,37 +23,10 @@ _QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "incoming", "ac
 """In the order in which mail moves, so that none is missed; a retry goes back to the start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostfixConfig:
-    """One instance. Everything it writes lies below *directory*, which may be below a folder only root can enter."""
-
-    directory: Path
-    smtp_port: int
-    release_port: int
-    report_port: int
-    inside_domains: tuple[str, ...]
-    hostname: str = "gateway.example"
-    filter_endpoint: str = "unix:dmarcgate/filter.sock"
-    """The filter's socket as Postfix names it; a ``unix:`` path is relative to the queue. ``""``: no filter."""
-    internal_networks: tuple[str, ...] = ()
-    """Clients that may relay. Empty, so that the lab's own address counts as outside."""
-    message_size_limit_octets: int = 50_000_000
-    xclient: bool = True
-    """Whether clients may claim another address; for the lab and tests only."""
-
-    @property
-    def ports(self) -> dict[str, int]:
-        return {
-            "mail from outside": self.smtp_port,
-            "released mail": self.release_port,
-            "reports": self.report_port,
-        }
-
-
 class PostfixInstance:
     """A private Postfix; as a context manager it runs from entry to exit."""
 
-    def __init__(self, config: PostfixConfig, programs: PostfixPrograms | None = None) -> None:
+    def __init__(self, config: PrivateConfig, programs: PostfixPrograms | None = None) -> None:
         """*programs* are the system's, when not given; raises ``PostfixMissing`` without any."""
         self.config = config
         self.programs = programs or find_postfix()
@@ -116,7 +86,10 @@ class PostfixInstance:
         link = self.directory / "mailbox"
         if not link.is_symlink():
             link.symlink_to("queue/mailbox")
-        for name, text in (("main.cf", self._main_cf()), ("master.cf", self._master_cf())):
+        for name, text in (
+            ("main.cf", self.config.main_cf(self.programs)),
+            ("master.cf", self.config.master_cf()),
+        ):
             path = self.configuration_directory / name
             path.write_text(text, encoding="utf-8")
             path.chmod(0o644)
@@ -183,44 +156,6 @@ class PostfixInstance:
         except OSError:
             return "(no log)"
         return "\n".join(text.splitlines()[-lines:])
-
-    def _main_cf(self) -> str:
-        parameters, owner = self.programs.parameters, self.programs.mail_owner
-        installed = (
-            "daemon_directory",
-            "command_directory",
-            "shlib_directory",
-            "meta_directory",
-            "mail_owner",
-            "setgid_group",
-        )
-        return "".join(
-            _render(
-                template,
-                parameters=parameters,
-                compatibility_level=self.programs.compatibility_level,
-                hostname=self.config.hostname,
-                inside_domains=self.config.inside_domains,
-                internal_networks=self.config.internal_networks,
-                filter_endpoint=self.config.filter_endpoint,
-                message_size_limit_octets=self.config.message_size_limit_octets,
-                xclient=self.config.xclient,
-                directory=self.directory,
-                mail_owner_uid=owner.pw_uid,
-                mail_owner_gid=owner.pw_gid,
-                **{name: parameters[name] for name in installed},
-            )
-            for template in ("main.cf.j2", "lab.cf.j2")
-        )
-
-    def _master_cf(self) -> str:
-        return _render(
-            "master.cf.j2",
-            smtp_listen=f"{LOOPBACK}:{self.config.smtp_port}",
-            release_listen=f"{LOOPBACK}:{self.config.release_port}",
-            report_listen=f"{LOOPBACK}:{self.config.report_port}",
-            lab=True,
-        )
 
     def _command_text(self, verb: str) -> str:
         return f"{self.programs.postfix} -c {self.configuration_directory} {verb}"
@@ -301,12 +236,6 @@ class PostfixInstance:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise PostfixError("a Postfix of our own can be run by root only: run the same command with sudo")
-
-
-def _render(template: str, **values: object) -> str:
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701  not HTML
-    text = (files("appliance.lab") / "templates" / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(values)
 
 
 def _is_finished(path: Path) -> bool:

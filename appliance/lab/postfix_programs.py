@@ -30,18 +30,6 @@ class PostfixPrograms:
     parameters: dict[str, str]
 
     @property
-    def version(self) -> tuple[int, int]:
-        """Major and minor: ``(3, 7)``."""
-        found = re.match(r"(\d+)\.(\d+)", self.parameters["mail_version"])
-        if found is None:
-            raise PostfixError(f"Postfix has the unreadable version {self.parameters['mail_version']!r}")
-        return int(found[1]), int(found[2])
-
-    @property
-    def compatibility_level(self) -> str:
-        return "3.6" if self.version >= (3, 6) else "2"
-
-    @property
     def mail_owner(self) -> pwd.struct_passwd:
         """The account that Postfix's unprivileged daemons run as."""
         return pwd.getpwnam(self.parameters["mail_owner"])

@@ -25,6 +25,8 @@ class Command:
     name: str
     arguments: tuple[str, ...]
     folder: Path
+    module: str = "appliance"
+    """What is run in its place, for tests."""
 
 
 class Service:
@@ -35,7 +37,7 @@ class Service:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "appliance", *command.arguments],
+                [sys.executable, "-m", command.module, *command.arguments],
                 cwd=command.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

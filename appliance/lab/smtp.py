@@ -59,6 +59,7 @@ class SmtpClient:
     """One connection to a server on loopback, as a context manager.
 
     With *client_ip* the server is told by XCLIENT to take that for our address; it allows so once a connection.
+    *source_ip* is one of this machine's own addresses, to connect from.
     Raises ``RefusedError`` and, when the connection breaks, ``smtplib.SMTPServerDisconnected`` or ``OSError``.
     """
 
@@ -69,13 +70,14 @@ class SmtpClient:
         helo: str = "client.example",
         client_ip: str | None = None,
         client_name: str | None = None,
+        source_ip: str = "",
         seconds: float = 60.0,
     ) -> None:
         self._port = port
         self._helo = helo
         self._client_ip = client_ip
         self._client_name = client_name
-        self._smtp = smtplib.SMTP(timeout=seconds, local_hostname=helo)
+        self._smtp = smtplib.SMTP(timeout=seconds, local_hostname=helo, source_address=(source_ip, 0))
         self._smtp.command_encoding = "utf-8"  # addresses of SMTPUTF8
 
     def __enter__(self) -> Self:
@@ -152,6 +154,10 @@ class SmtpClient:
         code, text = self._smtp.getreply()
         return Reply(Stage.MESSAGE, code, _decode(text), tuple(refused))
 
+    def send_unasked(self, octets: bytes) -> None:
+        """Send octets as they are, without waiting for replies; ``read_reply`` gives them one by one."""
+        self._smtp.send(octets)
+
     def read_reply(self) -> tuple[int, bytes]:
         """Wait for one more reply: for what a server takes for commands in ``send_raw``'s data."""
         return self._smtp.getreply()
@@ -182,12 +188,15 @@ def send_message(
     helo: str = "client.example",
     client_ip: str | None = None,
     client_name: str | None = None,
+    source_ip: str = "",
     mail_parameters: Sequence[str] = (),
     rcpt_parameters: Sequence[str] = (),
 ) -> Reply:
     """Send one message on a connection of its own; a refusal at any stage is a ``Reply``, a broken connection an exception."""
     try:
-        with SmtpClient(port, helo=helo, client_ip=client_ip, client_name=client_name) as client:
+        with SmtpClient(
+            port, helo=helo, client_ip=client_ip, client_name=client_name, source_ip=source_ip
+        ) as client:
             return client.send(
                 mail_from=mail_from,
                 rcpt_to=rcpt_to,

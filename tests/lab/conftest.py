@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.lab.postfix import PostfixConfig, PostfixInstance
+from appliance.lab.postfix import PostfixInstance
+from appliance.lab.postfix_config import PostfixConfig
 from tests.postfix import config_below
 
 
