@@ -43,6 +43,8 @@ def _of_module(error: Exception) -> Failure | None:
     match type(error).__name__:
         case "StoreUnavailable":
             return Failure(str(error), TEMPORARY)
+        case "SettingsConflict":
+            return Failure(f"nothing was saved: {error}; look at it and try again", TEMPORARY)
         case "SchemaMismatch" | "InvalidStoreUrl" | "UnusableKey" | "PostfixMissing":
             return Failure(str(error), USAGE)
         case "CannotListen":

@@ -42,9 +42,15 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, default=str))
 
 
+def login() -> str:
+    """The login name of who runs the command; ``""`` where it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without an account
+        return ""
+
+
 def who() -> str:
     """Who runs the command, for the audit log and the settings history."""
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except OSError:
-        return "command line"
+    name = login()
+    return f"{name} (command line)" if name else "command line"

@@ -5,16 +5,19 @@ import sys
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from appliance.cli.failures import explain
 
 # noun: (module, one line of help); a module has a click command of the noun's name
 _COMMANDS = {
     "check": ("check", "Tell whether the gateway is well, and what to do where it is not."),
+    "completion": ("completion", "Print a script that completes commands in a shell."),
     "db": ("store", "Upgrade and check the store."),
     "explain": ("explain", "Tell why a message passes or fails, and what the sender should fix."),
     "filter": ("services", "Run the mail filter."),
     "lab": ("lab", "Run the whole gateway with sample mail."),
+    "list": ("lists", "Show and change the lists of domains, networks and exceptions."),
     "lookup": ("lookup", "Tell what a domain publishes, and what is wrong with it."),
     "quarantine": ("quarantine", "List and release quarantined mail."),
     "report": ("report", "Build and send reports by hand."),
@@ -40,6 +43,14 @@ class _Root(click.Group):
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        nouns = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in sorted(_COMMANDS.items())
+            if name.startswith(incomplete)
+        ]
+        return nouns + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

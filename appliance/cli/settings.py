@@ -1,17 +1,26 @@
 """``dmarcgate settings``: show and change settings by command line."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 
+from appliance.cli.completion import complete_assignment, complete_setting
 from appliance.cli.failures import CommandFailed
-from appliance.cli.options import json_option, node_options, opened_store, print_json, who
-from appliance.settings import Settings, from_document, to_document
+from appliance.cli.options import json_option, node_options, opened_store, print_json
+from appliance.cli.saving import How, document, in_force, save, saving_options, tell
+from appliance.settings import from_document, to_document
+from appliance.settings.changes import diff, typed
+from appliance.settings.files import MAX_DOCUMENT_OCTETS
+from appliance.settings.lists import shown
+from appliance.settings.names import SETTINGS, replaced, value_of
+from appliance.settings.records import shorten
 from appliance.store import settings as store_settings
 from appliance.store.engine import Store
+from appliance.store.settings import Heading, Revision
+
+_PAGE = 50
 
 
 @click.group("settings")
@@ -25,41 +34,50 @@ def settings_command() -> None:
 def show(config: Path | None, store: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Every setting with its value."""
     _, opened = opened_store(config, store)
-    settings = _current(opened).settings
+    document = _current(opened).settings.model_dump(mode="json")
     if as_json:
-        print_json(settings.model_dump(mode="json"))
+        print_json(document)
         return
-    for name, value in _leaves(settings.model_dump(mode="json")):
-        click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+    for name in SETTINGS:
+        click.echo(f"{name} = {json.dumps(_at(document, name), ensure_ascii=False)}")
 
 
 @settings_command.command("get")
 @node_options
-@click.argument("name")
-def get(config: Path | None, store: str | None, name: str) -> None:
+@json_option
+@click.argument("name", shell_complete=complete_setting)
+def get(config: Path | None, store: str | None, as_json: bool, name: str) -> None:  # noqa: FBT001
     """One setting's value; a list has one entry a line."""
     _, opened = opened_store(config, store)
-    values = dict(_leaves(_current(opened).settings.model_dump(mode="json")))
-    value = values[_known(name, values)]
-    click.echo("\n".join(value) if isinstance(value, list) else _plain(value))
+    settings = _current(opened).settings
+    value = value_of(settings, _known(name))
+    if as_json:
+        print_json(_at(settings.model_dump(mode="json"), name))
+    elif isinstance(value, tuple):
+        click.echo("\n".join(shown(record) for record in value))
+    else:
+        click.echo(typed(value) if value != "" else "")
 
 
 @settings_command.command("set")
 @node_options
-@click.option("--comment", default="", help="Why; kept with the revision.")
-@click.argument("assignments", nargs=-1, required=True, metavar="NAME=VALUE…")
-def set_(config: Path | None, store: str | None, comment: str, assignments: tuple[str, ...]) -> None:
+@saving_options
+@click.argument(
+    "assignments", nargs=-1, required=True, metavar="NAME=VALUE…", shell_complete=complete_assignment
+)
+def set_(config: Path | None, store: str | None, how: How, assignments: tuple[str, ...]) -> None:
     """Change settings, all of them or none. A list's VALUE has its entries separated by line ends."""
     _, opened = opened_store(config, store)
-    revision = _current(opened)
-    document = revision.settings.model_dump(mode="json")
-    names = dict(_leaves(document))
+    revision = in_force(opened, how)
+    values: dict[str, object] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
-            raise CommandFailed(f'"{assignment}" is not NAME=VALUE')
-        _assign(document, _known(name, names), _read(text, names[name]))
-    _save(opened, from_document(document), revision.number, comment)
+            raise CommandFailed(f'"{shorten(assignment)}" is not NAME=VALUE')
+        if _known(name) in values:
+            raise CommandFailed(f"{name} is given twice; keep one")
+        values[name] = _read(text, value_of(revision.settings, name))
+    save(opened, revision, replaced(revision.settings, values), how)
 
 
 @settings_command.command("export")
@@ -72,62 +90,98 @@ def export(config: Path | None, store: str | None) -> None:
 
 @settings_command.command("import")
 @node_options
-@click.option("--comment", default="", help="Why; kept with the revision.")
-@click.argument("file", type=click.File(encoding="utf-8"), default="-")
-def import_(config: Path | None, store: str | None, comment: str, file: TextIO) -> None:
+@saving_options
+@click.argument("file", type=click.File("rb"), default="-")
+def import_(config: Path | None, store: str | None, how: How, file: BinaryIO) -> None:
     """Replace all settings by those of a document; what it leaves out gets its default."""
+    wanted = from_document(file.read(MAX_DOCUMENT_OCTETS + 1))
     _, opened = opened_store(config, store)
-    revision = _current(opened)
-    _save(opened, from_document(file.read()), revision.number, comment)
+    save(opened, in_force(opened, how), wanted, how)
 
 
 @settings_command.command("history")
 @node_options
 @json_option
-def history(config: Path | None, store: str | None, as_json: bool) -> None:  # noqa: FBT001
+@click.option("--limit", type=click.IntRange(1, 1000), default=_PAGE, show_default=True)
+@click.option("--before", type=click.IntRange(1), metavar="REVISION", help="Only older ones: the next page.")
+def history(config: Path | None, store: str | None, as_json: bool, limit: int, before: int | None) -> None:  # noqa: FBT001
     """The revisions, newest first: number, time, author, comment."""
     _, opened = opened_store(config, store)
     with opened.read() as connection:
-        revisions = store_settings.history(connection)
+        revisions = store_settings.history(connection, limit, before)
     for revision in revisions:
-        if as_json:
-            print_json(
-                {
-                    "revision": revision.number,
-                    "saved_at": revision.saved_at.isoformat(),
-                    "author": revision.author,
-                    "comment": revision.comment,
-                }
-            )
-        else:
-            click.echo(
-                f"{revision.number:>6}  {revision.saved_at:%Y-%m-%d %H:%M:%S}Z  {revision.author}  {revision.comment}"
-            )
+        _show_heading(revision, as_json=as_json)
+    if not as_json and len(revisions) == limit and revisions[-1].number > 1:
+        click.echo(f"older ones: --before {revisions[-1].number}", err=True)
 
 
-def _current(store: Store) -> store_settings.Revision:
+@settings_command.command("diff")
+@node_options
+@json_option
+@click.argument("first", type=click.IntRange(0), metavar="A")
+@click.argument("second", type=click.IntRange(0), metavar="[B]", required=False)
+def diff_(config: Path | None, store: str | None, as_json: bool, first: int, second: int | None) -> None:  # noqa: FBT001
+    """What revision B, or the one in force, changes of revision A. Revision 0 is the defaults."""
+    _, opened = opened_store(config, store)
+    before = _revision(opened, first)
+    after = _revision(opened, second) if second is not None else _current(opened)
+    changes = diff(before.settings, after.settings)
+    if as_json:
+        for change in changes:
+            print_json(document(change))
+        return
+    tell(changes)
+    if not changes:
+        click.echo(f"revisions {before.number} and {after.number} hold the same settings", err=True)
+
+
+@settings_command.command("restore")
+@node_options
+@saving_options
+@click.argument("number", type=click.IntRange(0), metavar="REVISION")
+def restore(config: Path | None, store: str | None, how: How, number: int) -> None:
+    """Make a new revision with the settings of an old one. Revision 0 is the defaults."""
+    _, opened = opened_store(config, store)
+    revision = in_force(opened, how)
+    comment = how.comment or f"restored revision {number}"
+    wanted = _revision(opened, number).settings
+    save(opened, revision, wanted, How(comment, how.yes, how.based_on, how.as_json))
+
+
+def _current(store: Store) -> Revision:
     with store.read() as connection:
         return store_settings.current(connection)
 
 
-def _save(store: Store, settings: Settings, based_on: int, comment: str) -> None:
-    with store.begin() as connection:
-        saved = store_settings.save(connection, settings, based_on=based_on, author=who(), comment=comment)
-    unchanged = " (nothing changed)" if saved.number == based_on else ""
-    click.echo(f"revision {saved.number}{unchanged}", file=sys.stderr)
+def _revision(store: Store, number: int) -> Revision:
+    try:
+        with store.read() as connection:
+            return store_settings.get(connection, number)
+    except KeyError:
+        message = f"revision {number} does not exist; dmarcgate settings history lists them"
+        raise CommandFailed(message, status=1) from None
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and values, in the document's order."""
-    found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return found
+def _show_heading(heading: Heading, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "revision": heading.number,
+                "saved_at": heading.saved_at.isoformat(),
+                "author": heading.author,
+                "comment": heading.comment,
+            }
+        )
+    else:
+        click.echo(
+            f"{heading.number:>6}  {heading.saved_at:%Y-%m-%d %H:%M:%S}Z  {shorten(heading.author)}  "
+            f"{shorten(heading.comment, 500)}".rstrip()
+        )
 
 
-def _known(name: str, names: dict[str, Any]) -> str:
-    if name not in names:
-        raise CommandFailed(f'"{name}" is no setting; dmarcgate settings show lists them')
+def _known(name: str) -> str:
+    if name not in SETTINGS:
+        raise CommandFailed(f'"{shorten(name)}" is no setting; dmarcgate settings show lists them')
     return name
 
 
@@ -135,17 +189,11 @@ def _read(text: str, old: object) -> object:
     """*text* as a value of the same kind as *old*; the settings themselves check it further."""
     if isinstance(old, bool):
         return {"true": True, "false": False, "on": True, "off": False}.get(text.lower(), text)
-    if isinstance(old, int):
-        return int(text) if text.lstrip("-").isdigit() else text
     return text
 
 
-def _assign(document: dict[str, Any], name: str, value: object) -> None:
-    *groups, leaf = name.split(".")
-    for group in groups:
-        document = document[group]
-    document[leaf] = value
-
-
-def _plain(value: object) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+def _at(document: dict[str, Any], name: str) -> Any:
+    value: Any = document
+    for part in name.split("."):
+        value = value[part]
+    return value

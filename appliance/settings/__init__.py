@@ -1,6 +1,14 @@
 """Every setting of the product: default, bound, label and help in one place; a document can be read and written."""
 
-from appliance.settings.choices import Action, EngineFailureAction, Gate, Mode, Scope, TemporaryErrorAction
+from appliance.settings.choices import (
+    Action,
+    EngineFailureAction,
+    Gate,
+    Mode,
+    ReportForm,
+    Scope,
+    TemporaryErrorAction,
+)
 from appliance.settings.document import from_document, to_document
 from appliance.settings.exceptions import ExceptionMode, ExceptionRecord
 from appliance.settings.model import (
@@ -30,6 +38,7 @@ __all__ = [
     "Network",
     "NetworkRecord",
     "Problem",
+    "ReportForm",
     "Reports",
     "Retention",
     "Scope",

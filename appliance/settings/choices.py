@@ -71,3 +71,14 @@ class Gate(StrEnum):
             "reciprocal": "Domains whose mail we accepted in the last 30 days",
             "listed": "Only domains on the allow list",
         }[self.value]
+
+
+class ReportForm(StrEnum):
+    """How aggregate reports are written: RFC 9990, or the schema of RFC 7489 for readers that know no other."""
+
+    RFC9990 = "rfc9990"
+    LEGACY = "legacy"
+
+    @property
+    def label(self) -> str:
+        return {"rfc9990": "RFC 9990", "legacy": "RFC 7489 (legacy)"}[self.value]

@@ -8,8 +8,32 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from appliance.settings.fields import LineErrors
+from appliance.settings.files import MAX_DOCUMENT_OCTETS, text_of
 from appliance.settings.model import Settings
 from appliance.settings.problems import InvalidSettings, Problem
+from appliance.settings.records import shorten
+
+_WHOLE = "document"
+
+_WHOLE_NUMBER = "must be a whole number"
+
+_WORDS = {
+    "enum": "must be one of {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": _WHOLE_NUMBER,
+    "int_parsing": _WHOLE_NUMBER,
+    "int_parsing_size": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "finite_number": _WHOLE_NUMBER,
+    "greater_than_equal": "is too small; the least is {ge}",
+    "less_than_equal": "is too large; the most is {le}",
+    "string_type": "must be text",
+    "string_unicode": "holds characters that are no text",
+    "string_too_long": "is too long; at most {max_length} characters",
+    "model_type": "must be an object with settings in it",
+}
+"""What pydantic finds wrong, said to a postmaster; it stands behind the value."""
 
 
 def to_document(settings: Settings) -> str:
@@ -17,39 +41,60 @@ def to_document(settings: Settings) -> str:
     return json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def from_document(document: str | dict[str, Any]) -> Settings:
+def from_document(document: str | bytes | dict[str, Any]) -> Settings:
     """Read a document, or the same as nested dictionaries; what is absent has its default.
 
     Raises ``InvalidSettings`` with one problem for each field or line.
     """
+    if isinstance(document, bytes):
+        document = text_of(document, _WHOLE, MAX_DOCUMENT_OCTETS)
     if isinstance(document, str):
-        try:
-            document = cast("dict[str, Any]", json.loads(document))
-        except json.JSONDecodeError as error:
-            raise InvalidSettings((Problem("document", f"is not JSON: {error.msg}", error.lineno),)) from None
-        except RecursionError:
-            raise InvalidSettings((Problem("document", "is nested too deeply"),)) from None
+        document = cast("dict[str, Any]", _parsed(document))
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        details = error.errors(include_url=False)
         raise InvalidSettings(tuple(p for detail in details for p in _problems(detail))) from None
 
 
+def _parsed(document: str) -> object:
+    try:
+        return json.loads(document, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        problem = Problem(_WHOLE, f"is not JSON: {error.msg}", error.lineno)
+    except RecursionError:
+        problem = Problem(_WHOLE, "is nested too deeply")
+    except ValueError as error:  # a number of thousands of digits
+        problem = Problem(_WHOLE, f"is not JSON that can be read: {error}")
+    raise InvalidSettings((problem,))
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of the document; of a name that stands in it twice nobody could tell which value was meant."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InvalidSettings((Problem(shorten(name), "is given twice; keep one"),))
+        found[name] = value
+    return found
+
+
 def _problems(detail: ErrorDetails) -> Iterator[Problem]:
-    field = ".".join(str(part) for part in detail["loc"]) or "document"
+    field = ".".join(shorten(str(part)) for part in detail["loc"]) or _WHOLE
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, LineErrors):
-        yield from (Problem(field, message, line) for line, message in cause.errors)
+        yield from cause.problems(field)
         return
     if isinstance(cause, ValueError):
         own_field, colon, message = str(cause).partition(": ")
-        if detail["type"] == "value_error" and colon and own_field.isidentifier() and _is_group(detail):
+        if colon and own_field.isidentifier() and _is_group(detail):
             yield Problem(f"{field}.{own_field}", message)
-        else:
-            yield Problem(field, str(cause))
+            return
+    if detail["type"] == "extra_forbidden":
+        yield Problem(field, "is not a setting; check the spelling")
         return
-    yield Problem(field, _in_words(detail))
+    message = str(cause) if isinstance(cause, ValueError) else _in_words(detail)
+    yield Problem(field, f"{_shown(detail['input'])}{message}")
 
 
 def _is_group(detail: ErrorDetails) -> bool:
@@ -57,15 +102,19 @@ def _is_group(detail: ErrorDetails) -> bool:
     return len(detail["loc"]) == 1
 
 
-def _in_words(detail: ErrorDetails) -> str:
-    match detail["type"]:
-        case "extra_forbidden":
-            return "is not a setting; check the spelling"
-        case "enum":
-            return f"must be one of {detail['ctx']['expected']}"
-        case "bool_type" | "bool_parsing":
-            return "must be true or false"
-        case "string_type":
-            return "must be text"
+def _shown(value: object) -> str:
+    """The value that was given, to stand before what is wrong with it; nothing for a list or a group."""
+    match value:
+        case str():
+            return f'"{shorten(value)}" '
+        case bool() | int() | float() | None:
+            return f"{shorten(json.dumps(value))} "
         case _:
-            return detail["msg"][0].lower() + detail["msg"][1:]
+            return ""
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    words = _WORDS.get(detail["type"])
+    if words is None:
+        return detail["msg"][0].lower() + detail["msg"][1:]
+    return words.format_map(detail.get("ctx", {}))

@@ -2,7 +2,15 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from appliance.settings.choices import Action, EngineFailureAction, Gate, Mode, Scope, TemporaryErrorAction
+from appliance.settings.choices import (
+    Action,
+    EngineFailureAction,
+    Gate,
+    Mode,
+    ReportForm,
+    Scope,
+    TemporaryErrorAction,
+)
 from appliance.settings.fields import (
     DomainName,
     Domains,
@@ -202,6 +210,60 @@ class Reports(_Group):
     gate: Gate = Field(Gate.ESTABLISHED, title="Who gets a report")
     allowed_domains: Domains = Field((), title="Always report to", description="Policy domains.")
     denied_domains: Domains = Field((), title="Never report to", description="Policy domains.")
+    collect_only: bool = Field(
+        default=False,
+        title="Collect without sending",
+        description="While reports are off: count what they would say, and send nothing.",
+    )
+    format: ReportForm = Field(ReportForm.RFC9990, title="Form of aggregate reports")
+    legacy_domains: Domains = Field(
+        (),
+        title="Legacy form for",
+        description="Domains of destination addresses whose readers refuse the form of RFC 9990.",
+    )
+    new_destinations_per_day: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        title="New destinations a day",
+        description="Addresses that never got a report from us before; the others wait for the next day.",
+    )
+    destinations_per_day: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000,
+        title="Destinations a day",
+        description="Addresses in all; what is beyond is not sent, counted and shown.",
+    )
+    bounce_domain: DomainName = Field(
+        "",
+        title="Domain of the bounce address",
+        description="Its mail must arrive here. Empty: the domain of the report address.",
+    )
+    failure_enabled: bool = Field(
+        default=False,
+        title="Send failure reports",
+        description="One mail about single messages to those who publish ruf: header fields only. Most receivers "
+        "send none, to protect privacy.",
+    )
+    failure_redaction: bool = Field(
+        default=True,
+        title="Redact failure reports",
+        description="Local parts of addresses become codes, the subject and free text are left out.",
+    )
+    failure_per_destination: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        title="Failure reports to one address",
+        description="A day, for each author domain; what is beyond is counted in the next one.",
+    )
+    failure_per_day: int = Field(100, ge=0, le=100_000, title="Failure reports a day", description="In all.")
+    digest_address: MailAddress = Field(
+        "",
+        title="Weekly summary to",
+        description="Address of the administrator; empty: none is sent.",
+    )
 
     @model_validator(mode="after")
     def _has_an_identity(self) -> "Reports":

@@ -115,7 +115,9 @@ def split(line: str, allowed: tuple[str, ...]) -> tuple[str, dict[str, str], str
     text, _, comment = line.partition("#")
     words = text.split()
     if not words:
-        raise InvalidRecord("the line has a comment but no entry")
+        raise InvalidRecord(
+            "the line has a comment but no entry; put the comment behind an entry, or remove the line"
+        )
     attributes: dict[str, str] = {}
     for word in words[1:]:
         name, equals, value = word.partition("=")

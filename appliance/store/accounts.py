@@ -35,6 +35,7 @@ __all__ = [
     "open_session",
     "session",
     "set_password",
+    "set_role",
     "verify",
 ]
 
@@ -171,6 +172,11 @@ def disable(connection: Connection, name: str, *, disabled: bool = True) -> None
     """Nobody can sign in as *name*, or with ``disabled=False`` can again; open sessions end. Raises ``KeyError``."""
     _update(connection, name, disabled=disabled)
     close_sessions(connection, name)
+
+
+def set_role(connection: Connection, name: str, role: Role) -> None:
+    """Holds from the account's next request on. Raises ``KeyError``."""
+    _update(connection, name, role=role.value)
 
 
 def list_accounts(connection: Connection) -> list[Account]:

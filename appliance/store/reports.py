@@ -88,7 +88,7 @@ class Suppression:
 _SHOWN = tuple(
     column
     for column in report_job.columns
-    if column.name not in {"message", "xml_gz", "lease_owner", "lease_until"}
+    if column.name not in {"message", "legacy_message", "xml_gz", "due_at", "lease_owner", "lease_until"}
 )
 
 
@@ -228,6 +228,8 @@ def add_attempt(connection: Connection, job_id: int, attempt: Attempt) -> None:
             outcome=text(attempt.outcome, 20),
             reply=text(attempt.reply, 500),
             queue_id=text(attempt.queue_id, 64),
+            fate="",
+            diagnostic="",
         )
     )
 
@@ -247,6 +249,7 @@ def suppress(connection: Connection, address: str, until: datetime | None, reaso
     values = {
         "until": to_micros(until) if until is not None else None,
         "reason": text(reason, 500),
+        "strikes": 0,
     }
     insert = insert_for(connection.dialect, suppression_table).values(address=text(address, 512), **values)
     connection.execute(

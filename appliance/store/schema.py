@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration: what a database must stand at."""
 
 METADATA = MetaData(
@@ -34,6 +34,7 @@ METADATA = MetaData(
 _Counter = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only where it is INTEGER
 _Instant = BigInteger
 _Hash = LargeBinary(16)
+_RowKey = LargeBinary(18)
 
 settings_revision = Table(
     "settings_revision",
@@ -70,12 +71,25 @@ event = Table(
     Column("size_octets", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
     Column("answers", LargeBinary),
-    # Each index costs time for every message: only what pages look for.
+    # No other index: each entry at a random place of a large tree costs every message more than its whole row.
+    # What an administrator searches for is indexed afterwards, block by block (search_index.py).
     Index(None, "received_at", "id"),
-    Index(None, "author_domain", "received_at"),
-    Index(None, "event_id"),
-    Index(None, "queue_id"),
-    Index(None, "message_id"),
+)
+
+event_block = Table(
+    "event_block",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("first_at", _Instant, nullable=False),
+    Column("last_at", _Instant, nullable=False),
+)
+
+event_term = Table(
+    "event_term",
+    METADATA,
+    Column("place", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("rare", LargeBinary, nullable=False),
+    Column("frequent", LargeBinary, nullable=False),
 )
 
 published_policy = Table(
@@ -91,7 +105,9 @@ published_policy = Table(
 fact_row = Table(
     "fact_row",
     METADATA,
-    Column("key", _Hash, primary_key=True),
+    Column(
+        "key", _RowKey, primary_key=True
+    ),  # begins with its UTC day: new rows stand together, and go together
     Column("disposition", String(10), nullable=False),
     Column("document", Text, nullable=False),
 )
@@ -102,7 +118,23 @@ fact = Table(
     # In this order a report, and "on which days was this domain seen", each read one stretch.
     Column("policy_key", _Hash, primary_key=True),
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
-    Column("row_key", _Hash, primary_key=True),
+    Column("row_key", _RowKey, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+fact_day = Table(
+    "fact_day",
+    METADATA,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("new_rows", BigInteger, nullable=False),
+)
+
+fact_folded = Table(
+    "fact_folded",
+    METADATA,
+    Column("policy_key", _Hash, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -156,7 +188,9 @@ report_job = Table(
     Column("messages", BigInteger, nullable=False),
     Column("size_octets", BigInteger, nullable=False),
     Column("message", LargeBinary),
+    Column("legacy_message", LargeBinary),
     Column("xml_gz", LargeBinary),
+    Column("due_at", _Instant),
     Column("lease_owner", String(128)),
     Column("lease_until", _Instant),
     Column("created_at", _Instant, nullable=False),
@@ -175,7 +209,21 @@ report_attempt = Table(
     Column("outcome", String(20), nullable=False),
     Column("reply", String(500), nullable=False),
     Column("queue_id", String(64), nullable=False),
+    Column("fate", String(10), nullable=False),
+    Column("fate_at", _Instant),
+    Column("diagnostic", String(500), nullable=False),
     Index(None, "job_id"),
+    Index(None, "queue_id"),
+)
+
+report_destination = Table(
+    "report_destination",
+    METADATA,
+    Column("address", String(512), primary_key=True),
+    Column("first_at", _Instant, nullable=False),
+    Column("last_at", _Instant, nullable=False),
+    Index(None, "first_at"),
+    Index(None, "last_at"),
 )
 
 suppression = Table(
@@ -184,6 +232,61 @@ suppression = Table(
     Column("address", String(512), primary_key=True),
     Column("until", _Instant),
     Column("reason", String(500), nullable=False),
+    Column("strikes", Integer, nullable=False),
+)
+
+failure = Table(
+    "failure",
+    METADATA,
+    Column("key", _Hash, primary_key=True),
+    Column("event_id", String(12), nullable=False),
+    Column("policy_domain", String(253), nullable=False),
+    Column("author_domain", String(253), nullable=False),
+    Column("first_at", _Instant, nullable=False),
+    Column("last_at", _Instant, nullable=False),
+    Column("incidents", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("report_id", String(255), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("destinations", Text, nullable=False),
+    Column("message", LargeBinary),
+    Column("lease_owner", String(128)),
+    Column("lease_until", _Instant),
+    Column("updated_at", _Instant, nullable=False),
+    Index(None, "status", "first_at"),
+)
+
+signing_key = Table(
+    "signing_key",
+    METADATA,
+    Column("id", _Counter, primary_key=True),
+    Column("domain", String(253), nullable=False),
+    Column("selector", String(63), nullable=False),
+    Column("algorithm", String(10), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("private_key", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("created_at", _Instant, nullable=False),
+    Column("changed_at", _Instant, nullable=False),
+    UniqueConstraint("domain", "selector"),
+)
+
+readiness = Table(
+    "readiness",
+    METADATA,
+    Column("id", _Counter, primary_key=True),
+    Column("at", _Instant, nullable=False),
+    Column("identity", String(600), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+last_run = Table(
+    "last_run",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("at", _Instant, nullable=False),
 )
 
 account = Table(

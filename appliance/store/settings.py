@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from appliance.settings import Settings, from_document, to_document
+from appliance.settings.selection import check_selection
 from appliance.store.schema import settings_revision
 from appliance.store.values import from_micros, now, text, to_micros
 
@@ -26,6 +27,16 @@ class Revision:
 
     number: int
     settings: Settings
+    author: str
+    saved_at: datetime
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A revision without its settings: a page of history is quick, whatever the lists hold."""
+
+    number: int
     author: str
     saved_at: datetime
     comment: str
@@ -56,13 +67,15 @@ def save(
 ) -> Revision:
     """Append *settings*; returns the new revision, or the one in force when nothing changed.
 
-    Raises ``SettingsConflict`` when *based_on* is not the revision in force; the transaction stays usable.
+    Raises ``SettingsConflict`` when *based_on* is not the revision in force, and ``InvalidSettings`` for what can't be
+    selected now; the transaction stays usable.
     """
     in_force = current(connection)
     if in_force.number != based_on:
         raise SettingsConflict(in_force)
     if in_force.settings == settings and in_force.number:
         return in_force
+    check_selection(in_force.settings, settings)
     revision = Revision(based_on + 1, settings, text(author, 64), now(), text(comment, 500))
     try:
         with connection.begin_nested():
@@ -80,12 +93,20 @@ def save(
     return revision
 
 
-def history(connection: Connection, limit: int = 50, before: int | None = None) -> list[Revision]:
+def history(connection: Connection, limit: int = 50, before: int | None = None) -> list[Heading]:
     """Newest first; *before* is the last number of the page before."""
-    wanted = select(*_COLUMNS).order_by(settings_revision.c.number.desc()).limit(limit)
+    table = settings_revision.c
+    wanted = (
+        select(table.number, table.author, table.saved_at, table.comment)
+        .order_by(table.number.desc())
+        .limit(limit)
+    )
     if before is not None:
-        wanted = wanted.where(settings_revision.c.number < before)
-    return [_revision(row) for row in connection.execute(wanted)]
+        wanted = wanted.where(table.number < before)
+    return [
+        Heading(row.number, row.author, from_micros(row.saved_at), row.comment)
+        for row in connection.execute(wanted)
+    ]
 
 
 def get(connection: Connection, number: int) -> Revision:

@@ -8,7 +8,8 @@ from flask.typing import ResponseReturnValue
 
 from appliance.settings import InvalidSettings, Problem, Settings
 from appliance.settings.records import shorten
-from appliance.store import audit
+from appliance.settings.risks import remarks, risks
+from appliance.store import saving
 from appliance.store import settings as store_settings
 from appliance.store.settings import Revision, SettingsConflict
 from appliance.web import form, notes
@@ -55,8 +56,8 @@ def save() -> ResponseReturnValue:
         wanted = form.read(request.form)
     except InvalidSettings as error:
         return _show(typed, based_on=based_on, unsaved=True, problems=error.problems), 422
-    if risks := _unconfirmed(wanted):
-        return _show(typed, based_on=based_on, unsaved=True, risks=risks), 422
+    if unconfirmed := _unconfirmed(wanted, based_on):
+        return _show(typed, based_on=based_on, unsaved=True, unconfirmed=unconfirmed), 422
     try:
         _save(wanted, typed, based_on)
     except SettingsConflict as conflict:
@@ -83,19 +84,20 @@ def _save(wanted: Settings, typed: form.Typed, based_on: int) -> None:
     assert who is not None  # the guard lets nobody else in
     comment = request.form.get(COMMENT, "").strip()[:MAX_COMMENT]
     with store().begin() as connection:
-        before = store_settings.current(connection)
-        saved = store_settings.save(connection, wanted, based_on=based_on, author=who.name, comment=comment)
-        if saved.number != before.number:
-            revision_name = f"revision {saved.number}"
-            audit.write(
-                connection, who.name, "settings saved", revision_name, address=request.remote_addr or ""
-            )
-    if saved.number == before.number:
+        saved = saving.save(
+            connection,
+            wanted,
+            based_on=based_on,
+            author=who.name,
+            comment=comment,
+            address=request.remote_addr or "",
+        )
+    if not saved.is_new:
         flash(gettext("Nothing was changed, so nothing was saved."), "info")
         return
-    flash(gettext("Saved as revision %(number)s.", number=saved.number), "success")
-    _tell(notes.changes(before.settings, saved.settings))
-    _tell(notes.merged(typed, saved.settings))
+    flash(gettext("Saved as revision %(number)s.", number=saved.revision.number), "success")
+    _tell(notes.in_language(saved.changes))
+    _tell(notes.merged(typed, saved.revision.settings))
 
 
 def _tell(messages: Iterable[object]) -> None:
@@ -136,10 +138,11 @@ def _tidy(typed: form.Typed) -> form.Typed:
         return typed
 
 
-def _unconfirmed(wanted: Settings) -> dict[str, str]:
-    """The risky choices that this save would bring in, and that were not confirmed yet (behaviour S24)."""
-    known = {*notes.risks(revision().settings), *request.form.getlist(CONFIRMED)}
-    return {key: text for key, text in notes.risks(wanted).items() if key not in known}
+def _unconfirmed(wanted: Settings, based_on: int) -> dict[str, str]:
+    """The risky choices that this save would bring in, and that were not confirmed yet (behaviour S24, T46)."""
+    confirmed = request.form.getlist(CONFIRMED)
+    found = risks(_settings_of(based_on), wanted)
+    return {risk.key: notes.told(risk) for risk in found if risk.key not in confirmed}
 
 
 def _show_conflict(
@@ -184,7 +187,7 @@ def _show(
     based_on: int,
     unsaved: bool = False,
     problems: tuple[Problem, ...] = (),
-    risks: Mapping[str, str] | None = None,
+    unconfirmed: Mapping[str, str] | None = None,
     conflict: Conflict | None = None,
     notice: str = "",
     form_data: Mapping[str, str] | None = None,
@@ -204,11 +207,11 @@ def _show(
         confirmed=request.form.getlist(CONFIRMED),
         current=current,
         summary=notes.summary(current.settings),
-        remarks=list(notes.remarks(current.settings)),
+        remarks=[notes.told(remark) for remark in remarks(current.settings)],
         unsaved=unsaved,
         problems=problems,
         problems_of=_by_field(problems),
-        risks=risks or {},
+        risks=unconfirmed or {},
         conflict=conflict,
         notice=notice,
         editable=is_admin(),

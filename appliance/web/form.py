@@ -1,16 +1,16 @@
 """The settings as a form: one control a setting, named by the setting's dotted name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, get_origin
 
 from annotated_types import Ge, Le, MaxLen
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from appliance.settings import InvalidSettings, Problem, Settings, from_document
+from appliance.settings.names import SETTINGS
 from appliance.web.text import gettext
 
 ON = "on"
@@ -64,15 +64,6 @@ class Control:
                 return value
 
 
-def _controls(model: type[BaseModel], prefix: str = "") -> Iterator[Control]:
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _controls(annotation, f"{prefix}{name}.")
-        else:
-            yield _control(prefix + name, field)
-
-
 def _control(name: str, field: FieldInfo) -> Control:
     title, description = field.title or name, field.description or ""
     annotation = field.annotation
@@ -91,7 +82,9 @@ def _control(name: str, field: FieldInfo) -> Control:
     return Control(name, Kind.TEXT, title, description, max_length=max_length)
 
 
-CONTROLS: Mapping[str, Control] = MappingProxyType({c.name: c for c in _controls(Settings)})
+CONTROLS: Mapping[str, Control] = MappingProxyType(
+    {name: _control(name, field) for name, field in SETTINGS.items()}
+)
 
 
 def filled(settings: Settings) -> dict[str, str]:

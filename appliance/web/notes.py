@@ -1,44 +1,17 @@
 """What the DMARC page says about settings in words: the summary, what deserves a second look, what a save changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from appliance.mail.domain import to_u_label
-from appliance.settings import Action, Mode, Scope, Settings
-from appliance.settings.records import DomainSet, show_network
+from appliance.settings import Mode, Scope, Settings
+from appliance.settings.changes import Change, ValueChange
+from appliance.settings.risks import Phrase
 from appliance.web.form import CONTROLS, Control, Kind, Typed, entries, filled
 from appliance.web.text import gettext, ngettext
 
-WIDEST = {4: 16, 6: 32}
-"""The shortest prefix of an exception that is not worth a warning, for each IP version."""
-
 LINES_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One setting that differs between two versions."""
-
-    control: Control
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        if self.control.kind is Kind.LINES:
-            added = len(set(self.after.splitlines()) - set(self.before.splitlines()))
-            removed = len(set(self.before.splitlines()) - set(self.after.splitlines()))
-            return gettext(
-                "%(setting)s: %(added)s added, %(removed)s removed",
-                setting=self.control.label,
-                added=added,
-                removed=removed,
-            )
-        return gettext(
-            "%(setting)s: %(before)s → %(after)s",
-            setting=self.control.label,
-            before=in_words(self.control, self.before),
-            after=in_words(self.control, self.after),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,42 +58,10 @@ def banner(settings: Settings) -> str:
     return ""
 
 
-def risks(settings: Settings) -> dict[str, str]:
-    """Choices that can stop much honest mail, each with what it means; keyed so that two versions compare."""
-    if settings.verification.scope is not Scope.ALL:
-        return {}
-    actions = settings.verification.actions
-    found = {}
-    if actions.no_record is not Action.DELIVER:
-        found[f"no_record-{actions.no_record}"] = gettext(
-            "“No DMARC record” is set to “%(action)s” for all author domains. Most domains of the world publish no "
-            "record; their honest mail would be stopped.",
-            action=gettext(actions.no_record.label),
-        )
-    if actions.none is Action.REJECT:
-        found["none-reject"] = gettext(
-            "“p=none” is set to “Reject” for all author domains. Their owners ask you to deliver this mail; mailing "
-            "lists and forwarded mail would be refused."
-        )
-    return found
-
-
-def remarks(settings: Settings) -> Iterator[str]:
-    """What may be a mistake, but can be meant."""
-    for entry in settings.verification.exceptions:
-        if entry.network is not None and entry.network.prefixlen < WIDEST[entry.network.version]:
-            yield gettext(
-                "Exception %(network)s is very wide: no mail from it is verified or stopped.",
-                network=show_network(entry.network),
-            )
-    listed = DomainSet(settings.verification.domains)
-    for own in settings.identity.protected_domains:
-        if settings.verification.scope is Scope.LISTED and own.domain in listed:
-            yield gettext(
-                "%(domain)s is your own domain. Genuine outgoing mail needs no entry; the entry stops outsiders who "
-                "use the domain, and is safe only if all your own senders are authenticated.",
-                domain=own.domain,
-            )
+def told(phrase: Phrase) -> str:
+    """*phrase* in the reader's language."""
+    values = {name: _in_language(value) for name, value in phrase.values.items()}
+    return gettext(phrase.message, **values)
 
 
 def merged(form: Typed, saved: Settings) -> Iterator[str]:
@@ -135,9 +76,9 @@ def merged(form: Typed, saved: Settings) -> Iterator[str]:
             )
 
 
-def changes(before: Settings, after: Settings) -> list[Change]:
-    old, new = filled(before), filled(after)
-    return [Change(c, old[name], new[name]) for name, c in CONTROLS.items() if old[name] != new[name]]
+def in_language(changes: Iterable[Change]) -> list[str]:
+    """Each change in the reader's language, in one line."""
+    return [_change_in_words(change) for change in changes]
 
 
 def differences(start: Settings, theirs: Settings, yours: Settings) -> list[Difference]:
@@ -153,6 +94,38 @@ def differences(start: Settings, theirs: Settings, yours: Settings) -> list[Diff
 def combined(start: Typed, theirs: Typed, yours: Typed) -> dict[str, str]:
     """*yours* where you changed something since *start*, else *theirs*."""
     return {name: theirs[name] if yours[name] == start[name] else yours[name] for name in CONTROLS}
+
+
+def _change_in_words(change: Change) -> str:
+    setting = gettext(change.label)
+    if isinstance(change, ValueChange):
+        return gettext(
+            "%(setting)s: %(before)s → %(after)s",
+            setting=setting,
+            before=_in_language(change.before),
+            after=_in_language(change.after),
+        )
+    if not (change.added or change.removed):
+        return gettext("%(setting)s: the same entries in another order", setting=setting)
+    return gettext(
+        "%(setting)s: %(added)s added, %(removed)s removed",
+        setting=setting,
+        added=len(change.added),
+        removed=len(change.removed),
+    )
+
+
+def _in_language(value: object) -> str:
+    """A setting's value as a person reads it."""
+    match value:
+        case bool():
+            return gettext("on") if value else gettext("off")
+        case "":
+            return gettext("(empty)")
+        case StrEnum():
+            return gettext(getattr(value, "label", value.value))
+        case _:
+            return str(value)
 
 
 def in_words(control: Control, value: str) -> str:

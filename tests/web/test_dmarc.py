@@ -20,12 +20,15 @@ def test_dmarc_is_off_until_somebody_turns_it_on_and_every_page_says_so(anna: Vi
 
 
 def test_turning_off_keeps_all_lists_and_settings(anna: Visitor, saved: SettingsOf) -> None:
-    """S28, S29."""
+    """S28, S29; T46: once confirmed."""
     anna.change(verification__enabled="on", verification__exceptions="192.0.2.1 # printer")
 
-    anna.change(without=("verification.enabled",))
+    asked = anna.change(without=("verification.enabled",))
+    still_on = saved.current().settings.verification.enabled
+    anna.save(asked, confirmed="off")
 
     settings = saved.current().settings
+    assert still_on
     assert not settings.verification.enabled
     assert [str(entry) for entry in settings.verification.exceptions] == ["192.0.2.1 # printer"]
 
@@ -67,16 +70,31 @@ def test_every_field_is_saved_as_one_revision_and_read_back(anna: Visitor, saved
         "reports.gate": "all",
         "reports.allowed_domains": "partner.example",
         "reports.denied_domains": "noisy.example",
+        "reports.collect_only": "on",
+        "reports.format": "legacy",
+        "reports.legacy_domains": "old.example",
+        "reports.new_destinations_per_day": "10",
+        "reports.destinations_per_day": "50",
+        "reports.bounce_domain": "bounces.example.com",
+        "reports.failure_enabled": "on",
+        "reports.failure_per_destination": "2",
+        "reports.failure_per_day": "20",
+        "reports.digest_address": "postmaster@example.com",
         "retention.events_days": "60",
         "retention.events_percent": "40",
         "retention.facts_days": "90",
-        "retention.quarantine_days": "14",
-        "retention.quarantine_percent": "10",
+        "retention.quarantine_days": "45",
+        "retention.quarantine_percent": "25",
     }
-    switched_off = ("verification.skip_authenticated", "verification.actions.soften_indirect")
+    switched_off = (
+        "verification.skip_authenticated",
+        "verification.actions.soften_indirect",
+        "reports.failure_redaction",
+    )
     page = anna.get("/filtering/dmarc")
 
-    after = anna.save(page, typed, without=switched_off, comment="from the old machine")
+    asked = anna.save(page, typed, without=switched_off, comment="from the old machine")
+    after = anna.save(asked, confirmed="engine_failure-deliver")
 
     revision = saved.current()
     assert after.status == 200
@@ -175,10 +193,12 @@ def test_going_from_listed_to_all_domains_asks_about_the_actions_that_now_reach_
         pytest.param(
             "verification.x_header_name", "X Result:", "is not a header field name", id="header name"
         ),
-        pytest.param("verification.reject_text", "%{who}", "knows the placeholders", id="placeholder"),
+        pytest.param(
+            "verification.reject_text", "%{who}", "holds another placeholder than", id="placeholder"
+        ),
         pytest.param("verification.mode", "maybe", "must be one of", id="no such mode"),
-        pytest.param("signatures.max_arc_sets", "many", "valid integer", id="no number"),
-        pytest.param("signatures.max_arc_sets", "0", "greater than or equal to 1", id="too few sets"),
+        pytest.param("signatures.max_arc_sets", "many", "must be a whole number", id="no number"),
+        pytest.param("signatures.max_arc_sets", "0", "is too small; the least is 1", id="too few sets"),
         pytest.param("reports.address", "nobody", "is not a mail address", id="no mail address"),
         pytest.param("identity.authserv_id", "<script>", "is not a domain name", id="no host name"),
     ],
@@ -259,9 +279,16 @@ def test_an_own_domain_on_the_list_is_allowed_with_a_note(anna: Visitor) -> None
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/8", "2001:d00::/24"])
-def test_a_very_wide_exception_is_saved_with_a_warning(anna: Visitor, network: str) -> None:
-    page = anna.change(verification__exceptions=f"{network}\r\n192.0.2.0/24")
+def test_a_very_wide_exception_is_saved_once_confirmed_and_stays_marked(
+    anna: Visitor, saved: SettingsOf, network: str
+) -> None:
+    """T46."""
+    asked = anna.change(verification__exceptions=f"{network}\r\n192.0.2.0/24")
+    unsaved = saved.current().number
+    page = anna.save(asked, confirmed=f"wide-{network}")
 
+    assert "Please confirm. Nothing was saved yet." in asked.text
+    assert unsaved == 0
     assert "Saved as revision 1." in page.text
     assert page.text.count("is very wide") == 1
     assert f"Exception {network}" in page.text
@@ -307,7 +334,8 @@ def test_after_a_conflict_mine_can_replace_theirs(anna: Visitor, saved: Settings
     saved.save({"verification": {"enabled": True}})
     conflict = anna.save(page, reports__organization="Mine")
 
-    done = anna.save(conflict)
+    asked = anna.save(conflict)
+    done = anna.save(asked, confirmed="off")
 
     settings = saved.current().settings
     assert "Saved as revision 2." in done.text

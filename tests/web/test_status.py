@@ -66,8 +66,10 @@ def test_the_page_counts_what_is_held(anna: Visitor, store: Store) -> None:
     envelope = received(store, 1, Verdict(Outcome.QUARANTINE, Row.UNUSABLE_FROM))
     row = QuarantineRow(
         event_id=f"{1:012x}",
+        node="gateway.example",
         held_at=START,
         envelope=envelope,
+        client_ip="192.0.2.1",
         message_id="<1@example.org>",
         subject="Hello",
         header_from="a@example.org",

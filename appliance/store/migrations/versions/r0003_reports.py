@@ -1,0 +1,102 @@
+"""Reports are followed to their end; failure reports, signing keys and the readiness check find their place."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("report_job") as job:
+        job.add_column(sa.Column("legacy_message", sa.LargeBinary(), nullable=True))
+        job.add_column(sa.Column("due_at", sa.BigInteger(), nullable=True))
+    _add("report_attempt", "fate", sa.String(length=10), "")
+    with op.batch_alter_table("report_attempt") as attempt:
+        attempt.add_column(sa.Column("fate_at", sa.BigInteger(), nullable=True))
+    _add("report_attempt", "diagnostic", sa.String(length=500), "")
+    op.create_index(op.f("ix_report_attempt_queue_id"), "report_attempt", ["queue_id"], unique=False)
+    _add("suppression", "strikes", sa.Integer(), "1")
+    _destinations()
+    _failures()
+    _keys()
+
+
+def _add(table: str, name: str, kind: sa.types.TypeEngine[object], before: str) -> None:
+    """A column that is never NULL; rows that are there get *before*."""
+    with op.batch_alter_table(table) as changed:
+        changed.add_column(sa.Column(name, kind, nullable=False, server_default=before))
+    with op.batch_alter_table(table) as changed:
+        changed.alter_column(name, existing_type=kind, existing_nullable=False, server_default=None)
+
+
+def _destinations() -> None:
+    op.create_table(
+        "report_destination",
+        sa.Column("address", sa.String(length=512), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_report_destination")),
+    )
+    for column in ("first_at", "last_at"):
+        op.create_index(op.f(f"ix_report_destination_{column}"), "report_destination", [column], unique=False)
+    op.create_table(
+        "last_run",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_last_run")),
+    )
+
+
+def _failures() -> None:
+    op.create_table(
+        "failure",
+        sa.Column("key", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("event_id", sa.String(length=12), nullable=False),
+        sa.Column("policy_domain", sa.String(length=253), nullable=False),
+        sa.Column("author_domain", sa.String(length=253), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("incidents", sa.BigInteger(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("report_id", sa.String(length=255), nullable=False),
+        sa.Column("status", sa.String(length=10), nullable=False),
+        sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.Column("destinations", sa.Text(), nullable=False),
+        sa.Column("message", sa.LargeBinary(), nullable=True),
+        sa.Column("lease_owner", sa.String(length=128), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_failure")),
+    )
+    op.create_index(op.f("ix_failure_status"), "failure", ["status", "first_at"], unique=False)
+
+
+def _keys() -> None:
+    op.create_table(
+        "signing_key",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("domain", sa.String(length=253), nullable=False),
+        sa.Column("selector", sa.String(length=63), nullable=False),
+        sa.Column("algorithm", sa.String(length=10), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("private_key", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_key")),
+        sa.UniqueConstraint("domain", "selector", name=op.f("uq_signing_key_domain")),
+    )
+    op.create_table(
+        "readiness",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("identity", sa.String(length=600), nullable=False),
+        sa.Column("passed", sa.Boolean(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_readiness")),
+    )
