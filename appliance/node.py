@@ -39,12 +39,16 @@ class WebTable(_Table):
 
 
 class PostfixTable(_Table):
-    """The local Postfix: its listeners that bypass the filter, and its log."""
+    """The local Postfix: its listeners, of which two bypass the filter, its configuration and its log."""
 
+    smtp: str = "127.0.0.1:25"
+    """Where it takes mail from outside; asked whether bounces of reports would get in."""
     release: str = "127.0.0.1:10026"
     reports: str = "127.0.0.1:10027"
     log: Path = Path("/var/log/maillog")
     """Where Postfix's log goes: it says whether a release that broke off was taken."""
+    configuration: Path = Path("/etc/postfix")
+    """The folder of its ``main.cf``."""
 
 
 class Node(_Table):
@@ -137,6 +141,7 @@ def _validated(values: dict[str, Any], file: Path) -> Node:
         ("resolver", node.resolver),
         ("filter.listen", node.filter.listen),
         ("web.listen", node.web.listen),
+        ("postfix.smtp", node.postfix.smtp),
         ("postfix.release", node.postfix.release),
         ("postfix.reports", node.postfix.reports),
     ):

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
 from appliance.checks.answers import Answers, Missing
+from appliance.checks.arc import ArcCheck
 from appliance.checks.canonical import Canonicalization, CanonicalMessage
 from appliance.checks.dkim import DkimCheck
 from appliance.checks.keys import UnusableKey, likely_keys, usable_key
@@ -15,15 +16,21 @@ from appliance.checks.options import CheckOptions
 from appliance.checks.spf import check_spf
 from appliance.checks.tags import InvalidTags, parse_tags, without_value
 from appliance.dmarc.record import select_record
+from appliance.log import _show
 from appliance.mail.author import author_of, find_author
 from appliance.mail.domain import InvalidDomain, domain_of, to_a_label
 from appliance.mail.message import Envelope, HeaderField, Message, split_message
-from appliance.mail.origin import client_in_received
+from appliance.mail.origin import client_in_received, effective_client
 from appliance.mail.results_header import forged_results, read_authserv_id
 from appliance.mail.results_reader import read_arc_results
 from appliance.mail.tokens import NotStructured, tokens
+from appliance.milter.connection import MilterConnection
+from appliance.milter.replies import Accept
+from appliance.milter.wire import ProtocolError
+from appliance.quarantine.text import readable
 from appliance.resolver import MAX_OCTETS, Answer, Question, RecordType, Status
 from reporting.mailto import parse_mailto
+from tests.milter.frames import frame, offer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,6 +40,7 @@ NOISE_SECONDS = 0.02
 FAR_TOO_MUCH_SECONDS = 0.25  # five times what is allowed, since a busy machine's caches count too
 SMALL = 64 * 1024  # the most that the parsers of single characters and tokens are ever given
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+NOTHING = Answer(Status.NXDOMAIN)
 
 Parser = Callable[[bytes], object]
 
@@ -139,6 +147,80 @@ def read_uri(octets: bytes) -> object:
         return None
 
 
+def read_chain(octets: bytes) -> object:
+    """ARC sets whose three fields are as long as can be."""
+    start = b" i=1; a=rsa-sha256; d=example.org; s=s; bh=YWJj; b=YWJj; h=from:x; z="
+    sets = (
+        (b"ARC-Seal", b" i=1; a=rsa-sha256; d=example.org; s=s; cv=none; b=" + octets),
+        (b"ARC-Message-Signature", start + octets),
+        (b"ARC-Authentication-Results", b" i=1; mx.example.org; " + octets),
+        (b"From", b" a@example.org"),
+    )
+    check = ArcCheck(CanonicalMessage(message(*sets, (b"X", octets))), NOW, CheckOptions())
+    return check.questions, check.result(Answers(dict.fromkeys(check.questions, NOTHING)))
+
+
+def read_header_block(octets: bytes) -> object:
+    """What is looked at before anything is judged."""
+    found = message((b"From", b" a@example.org"), (b"Subject", octets), (b"Message-ID", octets))
+    return find_author(found), found.size_octets, readable(found.text("subject")), found.text("message-id")
+
+
+def read_hops(octets: bytes) -> object:
+    """Received fields that are all of Known Hosts."""
+    pieces = [octets[at : at + 200] for at in range(0, len(octets), 200)]
+    return effective_client(message(*((b"Received", piece) for piece in pieces)), [IPv4Network("0.0.0.0/0")])
+
+
+def converse(*commands: bytes, read_octets: int = 65_536) -> bytes | None:
+    """The milter's part of a conversation, in reads of that size; all of it or up to what the protocol forbids."""
+    connection = MilterConnection()
+    stream = b"".join((offer(), frame(b"C", b"x\0U"), *commands))
+    try:
+        for at in range(0, len(stream), read_octets):
+            connection.receive(stream[at : at + read_octets], NOW)
+    except ProtocolError:
+        return None
+    if connection.reply_is_due:
+        connection.reply(Accept((0,)))
+    return connection.data_to_send()
+
+
+def milter_field(octets: bytes) -> object:
+    value = octets.replace(b"\0", b"x")
+    return converse(*ENVELOPE, frame(b"L", b"X\0" + value + b"\0"), frame(b"N"), frame(b"E"))
+
+
+def milter_fields(octets: bytes) -> object:
+    """Many short ones, in reads that fit none."""
+    pieces = (octets[at : at + 20].replace(b"\0", b"x") for at in range(0, len(octets), 20))
+    fields = b"".join(frame(b"L", b"X\0" + piece + b"\0") for piece in pieces)
+    return converse(*ENVELOPE, fields, frame(b"N"), frame(b"E"), read_octets=333)
+
+
+def milter_body(octets: bytes) -> object:
+    chunks = b"".join(frame(b"B", octets[at : at + 65_535]) for at in range(0, len(octets), 65_535))
+    field = frame(b"L", b"X\0y\0")
+    return converse(*ENVELOPE, field, frame(b"N"), chunks, frame(b"E"), read_octets=1000)
+
+
+def milter_envelope(octets: bytes) -> object:
+    """The same as an address, as parameters and as macros."""
+    octets = octets[:-2]  # the longest that is taken
+    strings = octets + b"\0"
+    macros = frame(b"D", b"M" + strings[:60_000])
+    return (
+        converse(frame(b"H", octets.replace(b"\0", b"x") + b"\0")),
+        converse(macros, frame(b"M", strings), frame(b"R", strings)),
+    )
+
+
+def write_log_value(octets: bytes) -> object:
+    return _show(octets.decode("utf-8", "surrogateescape"))
+
+
+ENVELOPE = frame(b"M", b"<a@example.org>\0"), frame(b"R", b"<u@corp.example>\0"), frame(b"T")
+
 PARSERS: dict[str, Parser] = {
     "From": author_of,
     "tokens": read_tokens,
@@ -157,8 +239,16 @@ PARSERS: dict[str, Parser] = {
     "folded field": read_folded_field,
     "many fields": read_many_fields,
     "canonical forms": canonical_forms,
+    "ARC chain": read_chain,
+    "header block": read_header_block,
+    "hops": read_hops,
+    "milter: field": milter_field,
+    "milter: fields": milter_fields,
+    "milter: body": milter_body,
+    "milter: envelope": milter_envelope,
+    "log value": write_log_value,
 }
-PIECEMEAL = {read_tokens, read_domain, read_many_fields}
+PIECEMEAL = {read_tokens, read_domain, read_many_fields, milter_fields, milter_envelope}
 """For shorter texts: From is bounded, and so is SMTP's command line; many fields are bounded by the CPU budget."""
 
 HOSTILE = [

@@ -11,6 +11,7 @@ from appliance.cli.failures import explain
 
 # noun: (module, one line of help); a module has a click command of the noun's name
 _COMMANDS = {
+    "activity": ("activity", "Find messages that were handled, and see who writes to us."),
     "check": ("check", "Tell whether the gateway is well, and what to do where it is not."),
     "completion": ("completion", "Print a script that completes commands in a shell."),
     "db": ("store", "Upgrade and check the store."),

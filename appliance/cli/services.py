@@ -1,13 +1,18 @@
 """``dmarcgate filter | web | reports``: the three services."""
 
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from appliance import log
 from appliance.cli.options import node_options
-from appliance.node import read_node
+from appliance.node import Node, read_node
+
+if TYPE_CHECKING:
+    from reporting.scheduler import Chore
 
 
 @click.command("filter")
@@ -66,9 +71,21 @@ def web_command(config: Path | None, store: str | None, listen: str | None) -> N
 @node_options
 @click.option("--resolver", metavar="ADDRESS:PORT", help="The name server to ask.")
 def reports_command(config: Path | None, store: str | None, resolver: str | None) -> None:
-    """Run the reports job until SIGTERM: build after each UTC day, send, try again."""
+    """Run the reports job until SIGTERM: build after each UTC day, send, try again; keep the node in order."""
     from reporting import scheduler  # noqa: PLC0415
 
     node = read_node(config, store=store, resolver=resolver)
     log.configure()
-    scheduler.run_forever(node)
+    scheduler.run_forever(node, _chores(node))
+
+
+def _chores(node: Node) -> list["Chore"]:
+    """What keeps a node in order: the reports know nothing of quarantine and pages."""
+    from appliance import housekeeping as keep  # noqa: PLC0415
+    from reporting.scheduler import Chore  # noqa: PLC0415
+
+    return [
+        Chore("index events", keep.INDEX_EVERY_SECONDS, keep.index_events),
+        Chore("tidy quarantine", keep.TIDY_EVERY_SECONDS, partial(keep.tidy_quarantine, node)),
+        Chore("forget", keep.FORGET_EVERY_SECONDS, partial(keep.forget_old_records, node)),
+    ]

@@ -8,6 +8,7 @@ from typing import Protocol
 from appliance.checks.authenticate import authenticate
 from appliance.checks.options import CheckOptions, options_of
 from appliance.checks.spf_memory import SpfMemory
+from appliance.filter.breaker import Failures
 from appliance.filter.budget import MAX_CPU_SECONDS, BudgetExceeded, CpuBudget
 from appliance.filter.judged import Judged, unjudged_marks
 from appliance.log import get_logger
@@ -47,9 +48,11 @@ class Handler:
         resolver: Resolver,
         recorder: Recorder,
         quarantine: Quarantine,
+        failures: Failures | None = None,
         cpu_seconds: float = MAX_CPU_SECONDS,
     ) -> None:
         self._cpu_seconds = cpu_seconds
+        self._failures = failures or Failures.alone()
         self._node = node
         self._authserv_id = authserv_id
         self._policies = policies
@@ -72,6 +75,8 @@ class Handler:
             budget.stop()
             self._log.error("engine-failure", qid=message.envelope.queue_id, exceeded="cpu")
             return self._after_failure(policy, message)
+        except MemoryError:
+            raise  # a matter of the process, which ends
         except Exception:  # noqa: BLE001  one message must not take the others with it
             self._log.exception("engine-failure", qid=message.envelope.queue_id)
             return self._after_failure(policy, message)
@@ -131,7 +136,7 @@ class Handler:
     def _keep(self, judged: Judged, marks: Accept) -> QuarantineRow:
         """Write the message as it would have been delivered, synced; its row is still to be recorded."""
         kept = judged.as_delivered(marks)
-        return judged.quarantine_row(kept, self._quarantine.write(judged.event_id, kept))
+        return judged.quarantine_row(self._node, kept, self._quarantine.write(judged.event_id, kept))
 
     def _options_of(self, policy: LocalPolicy) -> CheckOptions:
         """What the checks accept under *policy*; made once a revision."""
@@ -143,7 +148,8 @@ class Handler:
         return self._authserv_id or policy.settings.identity.authserv_id or self._node
 
     def _after_failure(self, policy: LocalPolicy, message: Message) -> Reply:
-        if policy.settings.verification.engine_failure is EngineFailureAction.DEFER:
+        wanted = policy.settings.verification.engine_failure is EngineFailureAction.DELIVER
+        if not self._failures.lets_through(message.envelope.queue_id, wanted=wanted):
             return Refuse(_FAILED)
         return unjudged_marks(message, self._our_name(policy))
 

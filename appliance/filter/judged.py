@@ -11,6 +11,7 @@ from appliance.mail.message import HeaderField, Message
 from appliance.mail.origin import Origin
 from appliance.milter.replies import Accept
 from appliance.policy import LocalPolicy, Row, Skip, Verdict
+from appliance.quarantine.text import readable
 from appliance.store.events import MessageRecord
 from appliance.store.quarantine import QuarantineRow
 
@@ -84,18 +85,21 @@ class Judged:
             verdict=self.verdict,
             answers=to_json(assessment.answers) if assessment else b"",
             for_reports=self._counts_in_reports(),
+            exception=self.verdict.exception,
         )
 
-    def quarantine_row(self, kept: Message, digest: str) -> QuarantineRow:
-        """The row of *kept*, whose file has the SHA-256 *digest*."""
+    def quarantine_row(self, node: str, kept: Message, digest: str) -> QuarantineRow:
+        """The row of *kept*, whose file on *node* has the SHA-256 *digest*."""
         message, verdict = self.message, self.verdict
         return QuarantineRow(
             event_id=self.event_id,
+            node=node,
             held_at=message.envelope.received_at,
             envelope=message.envelope,
+            client_ip=str(self.origin.client_ip or ""),
             message_id=message.text("message-id"),
-            subject=message.text("subject"),
-            header_from=message.text("from"),
+            subject=readable(message.text("subject")),
+            header_from=readable(message.text("from")),
             author_domain=self._evaluations[0].author_domain if self._evaluations else "",
             reason=verdict.note or verdict.row.value,
             size_octets=kept.size_octets,
@@ -103,11 +107,12 @@ class Judged:
         )
 
     def _counts_in_reports(self) -> bool:
-        """Not while reports are off (behaviour S31), and not mail to our report address: no reports about reports."""
+        """Only while reports are sent or collected (behaviour S31), and no mail about reports: none about those (AGG-20)."""
         reports = self.policy.settings.reports
+        if not (reports.enabled or reports.collect_only):
+            return False
         recipients = self.message.envelope.recipients
-        to_us = all(recipient.address.lower() == reports.address.lower() for recipient in recipients)
-        return reports.enabled and not (recipients and to_us)
+        return not (recipients and all(reports.is_ours(recipient.address) for recipient in recipients))
 
     @cached_property
     def _evaluations(self) -> tuple[Evaluation, ...]:

@@ -7,6 +7,7 @@ from appliance.health.finding import Finding, Level
 from appliance.health.surroundings import look_at_disk, look_at_listeners, look_at_resolver, look_at_socket
 from appliance.health.workers import look_at_troubles, look_at_workers
 from appliance.node import Node
+from appliance.quarantine import Desk, measure
 from appliance.settings import Mode
 from appliance.store import nodes, reports
 from appliance.store import settings as store_settings
@@ -38,6 +39,7 @@ def examine(node: Node, store: Store, now: datetime | None = None) -> list[Findi
         *look_at_listeners(node),
         look_at_resolver(node),
         look_at_disk(node.state),
+        *_quarantine(node, store, revision),
         *_reports([job for job in failed if moment - job.updated_at < LATELY]),
     ]
 
@@ -48,6 +50,21 @@ def _settings(revision: Revision) -> Finding:
         "off" if not verification.enabled else "monitor only" if verification.mode is Mode.MONITOR else "on"
     )
     return Finding("settings", Level.OK, f"revision {revision.number}; DMARC is {mode}")
+
+
+def _quarantine(node: Node, store: Store, revision: Revision) -> Iterator[Finding]:
+    """How full it is; a folder that can't be read is the disk's finding."""
+    try:
+        fill = measure(Desk.of(node, store), revision.settings)
+    except OSError:
+        return
+    if fill.warning:
+        problem, _, remedy = fill.warning.partition("; ")
+        yield Finding("quarantine", Level.WARNING, problem, remedy)
+    else:
+        yield Finding(
+            "quarantine", Level.OK, f"{fill.messages} messages, {fill.percent} % of the room is taken"
+        )
 
 
 def _expired(revision: Revision, today: date) -> Iterator[Finding]:

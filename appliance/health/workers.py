@@ -16,20 +16,25 @@ LATE_AFTER = timedelta(seconds=10)  # a revision is in force everywhere within f
 _TROUBLES = {
     "unrecorded": (
         "{} messages were handled by their verdicts but not recorded: they are missing in events and reports",
-        "look for “unrecorded” in the log; the store was full, locked or away",
+        "look for “unrecorded” in the log: the store was full, locked or away",
     ),
-    "failed_open": (
-        "{} messages were let through without a verdict, because the filter failed on them",
+    "let_through_unchecked": (
+        "{} messages were let through unchecked, because the filter failed on them",
         "look for “engine-failure” in the log; the setting verification.engine_failure=defer stops this",
     ),
-    "failed": (
+    "deferred_by_failure": (
         "{} messages were deferred because the filter failed on them",
         "look for “engine-failure” in the log",
     ),
-    "strangers": (
-        "{} connections to the filter's socket came from programs that are not Postfix",
-        "look for “stranger” in the log; name Postfix's user in filter.peers of the node file",
+    "deferred_busy": (
+        "{} messages were deferred because too many came at once",
+        "give the machine more cores, or Postfix fewer processes (default_process_limit)",
     ),
+    "connections_refused": (
+        "{} connections to the filter came from programs that are not Postfix",
+        "look for the refused user in the log; name Postfix's user in filter.peers of the node file",
+    ),
+    "worker_deaths": ("{} workers had to be replaced", "look for “worker-died” in the log"),
 }
 
 

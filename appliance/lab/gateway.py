@@ -177,9 +177,11 @@ class Gateway:
                 "allowed_hosts": [LOOPBACK, "localhost"],
             },
             "postfix": {
+                "smtp": f"{LOOPBACK}:{self.postfix.config.smtp_port}",
                 "release": f"{LOOPBACK}:{self.postfix.config.release_port}",
                 "reports": f"{LOOPBACK}:{self.postfix.config.report_port}",
                 "log": str(self.postfix.log_path),
+                "configuration": str(self.postfix.configuration_directory),
             },
         }
         lines = []

@@ -32,8 +32,8 @@ from appliance.milter.wire import (
 OLDEST_VERSION = 2
 NEWEST_VERSION = 6
 
-MAX_MESSAGE_OCTETS = 256 << 20
-"""Far above any message_size_limit, far below what would take the machine down."""
+MAX_MESSAGE_OCTETS = 112 << 20
+"""Well above Postfix's message_size_limit as we set it; a message of that size is judged within a worker's memory."""
 
 PART_OCTETS = 256
 """What a recipient, parameter, field or chunk counts beside its own octets: about what Python takes to hold one."""
@@ -78,11 +78,18 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageTooLarge:
+    """A message larger than allowed has come to its end, nothing of it was kept; it waits for a reply as well."""
+
+    queue_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The MTA is done with this connection."""
 
 
-Event = MessageReceived | Closed
+Event = MessageReceived | MessageTooLarge | Closed
 
 
 @dataclass(slots=True)
@@ -95,13 +102,16 @@ class _Transaction:
     fields: list[HeaderField] = field(default_factory=list)
     chunks: list[bytes] = field(default_factory=list)
     octets: int = 0
+    content_octets: int = 0
+    """Of *octets*, those of header and body."""
+    too_large: bool = False
 
 
 class MilterConnection:
     """The filter's end of one milter connection, without I/O.
 
-    Feed what was read to ``receive``, answer each ``MessageReceived`` with ``reply``, and after either send what
-    ``data_to_send`` returns. After ``Closed`` or a ``ProtocolError`` the only thing left is to close the socket.
+    Feed what was read to ``receive``, answer each ``MessageReceived`` or ``MessageTooLarge`` with ``reply``, and after
+    either send what ``data_to_send`` returns. After ``Closed`` or a ``ProtocolError`` the only thing left is to close the socket.
     """
 
     def __init__(self, *, max_message_octets: int = MAX_MESSAGE_OCTETS) -> None:
@@ -127,13 +137,22 @@ class MilterConnection:
             for command, payload in self._decoder.feed(data):
                 self._handle(command, payload)
                 if command == _END_OF_MESSAGE:
-                    events.append(MessageReceived(self._message(now)))
+                    events.append(self._whole_message(now))
                 elif command == _QUIT:
                     events.append(Closed())
         except ProtocolError:
             self._state = State.CLOSED
             raise
         return events
+
+    @property
+    def content_octets(self) -> int:
+        """What is held of a message's header and body, from its first field to the reply; with what Python adds."""
+        return self._transaction.content_octets
+
+    @property
+    def reply_is_due(self) -> bool:
+        return self._state is State.REPLY_DUE
 
     def reply(self, reply: Reply) -> None:
         """Answer the message received last.
@@ -209,33 +228,48 @@ class MilterConnection:
 
     def _add_recipient(self, payload: bytes) -> None:
         address, parameters = parse_path(payload)
-        self._transaction.recipients.append(Recipient(address, parameters))
-        self._count(payload, parts=1 + len(parameters))
+        if self._count(payload, parts=1 + len(parameters)):
+            self._transaction.recipients.append(Recipient(address, parameters))
 
     def _add_field(self, payload: bytes) -> None:
         name, value = parse_header(payload)
         if not self._leading_space and value and value[0] not in b" \t\r":
             value = b" " + value
-        self._transaction.fields.append(HeaderField(name, value))
-        self._count(payload)
+        if self._count_content(payload):
+            self._transaction.fields.append(HeaderField(name, value))
 
     def _add_chunk(self, payload: bytes) -> None:
-        if payload:  # end-of-message may carry the last chunk
+        if payload and self._count_content(payload):  # end-of-message may carry the last chunk
             self._transaction.chunks.append(payload)
-            self._count(payload)
 
     def _forget_message(self, _payload: bytes = b"") -> None:
         self._transaction = _Transaction()
         self._queue_id = ""
         self._authenticated_as = None
 
-    def _count(self, payload: bytes, *, parts: int = 1) -> None:
-        self._transaction.octets += len(payload) + parts * PART_OCTETS
-        if self._transaction.octets > self._max_message_octets:
-            raise ProtocolError(f"a message of more than {self._max_message_octets} octets")
+    def _count(self, payload: bytes, *, parts: int = 1) -> bool:
+        """Whether the message is still within its limit; beyond it nothing of it is kept."""
+        transaction = self._transaction
+        transaction.octets += len(payload) + parts * PART_OCTETS
+        if transaction.octets > self._max_message_octets:
+            self._transaction = _Transaction(octets=transaction.octets, too_large=True)
+        return not self._transaction.too_large
+
+    def _count_content(self, payload: bytes) -> bool:
+        kept = self._count(payload)
+        if kept:
+            self._transaction.content_octets += len(payload) + PART_OCTETS
+        return kept
+
+    def _whole_message(self, now: datetime) -> MessageReceived | MessageTooLarge:
+        if self._transaction.too_large:
+            return MessageTooLarge(self._queue_id)
+        return MessageReceived(self._message(now))
 
     def _message(self, received_at: datetime) -> Message:
         transaction = self._transaction
+        body = b"".join(transaction.chunks)
+        transaction.chunks.clear()  # the body is held once, while it is judged
         envelope = Envelope(
             client_ip=self._client.ip,
             client_name=self._client.name,
@@ -248,7 +282,7 @@ class MilterConnection:
             received_at=received_at,
             authenticated_as=self._authenticated_as,
         )
-        return Message(envelope, tuple(transaction.fields), b"".join(transaction.chunks))
+        return Message(envelope, tuple(transaction.fields), body)
 
     _HANDLERS: ClassVar[dict[int, Callable[["MilterConnection", bytes], None]]] = {
         Command.NEGOTIATE: _negotiate,

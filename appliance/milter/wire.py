@@ -13,6 +13,9 @@ MAX_FRAME_OCTETS = 1 << 20
 MAX_MACRO_OCTETS = 1 << 16
 """Postfix sends a handful of macros at a time; more would be a peer that wants our memory."""
 
+MAX_COMMAND_OCTETS = 1 << 16
+"""Of a name, or an address with its parameters; Postfix's line_length_limit is 2048."""
+
 _FRAME = struct.Struct("!IB")  # length of command and payload, command
 _INTEGER = struct.Struct("!I")
 _OFFER = struct.Struct("!III")
@@ -166,6 +169,7 @@ def parse_macros(payload: bytes) -> dict[bytes, bytes]:
 
 def parse_connect(payload: bytes) -> Client:
     """The connected client; IPv4-mapped IPv6 addresses come out as IPv4 (SPF-13)."""
+    _check_command(payload)
     name, terminator, address = payload.partition(b"\0")
     if not terminator or not address:
         raise ProtocolError("a connection without a host name or an address family")
@@ -179,6 +183,7 @@ def parse_connect(payload: bytes) -> Client:
 
 def parse_text(payload: bytes) -> str:
     """A payload of one string."""
+    _check_command(payload)
     strings = _strings(payload)
     if len(strings) != 1:
         raise ProtocolError("more strings than one")
@@ -187,6 +192,7 @@ def parse_text(payload: bytes) -> str:
 
 def parse_path(payload: bytes) -> tuple[str, tuple[str, ...]]:
     """The address of MAIL or RCPT without angle brackets, and its ESMTP parameters."""
+    _check_command(payload)
     address, *parameters = map(text, _strings(payload))
     if address[:1] == "<" and address[-1:] == ">":
         address = address[1:-1]
@@ -204,6 +210,11 @@ def parse_header(payload: bytes) -> tuple[bytes, bytes]:
 def text(octets: bytes) -> str:
     """Octets of the envelope as text; any octets survive the round trip."""
     return octets.decode("utf-8", "surrogateescape")
+
+
+def _check_command(payload: bytes) -> None:
+    if len(payload) > MAX_COMMAND_OCTETS:
+        raise ProtocolError(f"a command of {len(payload)} octets")
 
 
 def _strings(payload: bytes) -> list[bytes]:

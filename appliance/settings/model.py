@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from appliance.mail.domain import domain_of
 from appliance.settings.choices import (
     Action,
     EngineFailureAction,
@@ -22,6 +23,9 @@ from appliance.settings.fields import (
     ReplyText,
 )
 from appliance.settings.records import NetworkRecord
+
+BOUNCE_PREFIX = "bounces+"
+"""How the local part of every address begins that reports are sent from: their return path."""
 
 
 class _Group(BaseModel):
@@ -264,6 +268,17 @@ class Reports(_Group):
         title="Weekly summary to",
         description="Address of the administrator; empty: none is sent.",
     )
+
+    @property
+    def bounce_host(self) -> str:
+        """The domain whose bounce addresses are ours; ``""`` before there is a report address."""
+        return self.bounce_domain or domain_of(self.address)
+
+    def is_ours(self, address: str) -> bool:
+        """Whether mail to *address* is about our reports: the report address or a bounce address."""
+        local_part, _, domain = address.lower().rpartition("@")
+        is_bounce = local_part.startswith(BOUNCE_PREFIX) and domain == self.bounce_host
+        return is_bounce or (bool(self.address) and address.lower() == self.address.lower())
 
     @model_validator(mode="after")
     def _has_an_identity(self) -> "Reports":

@@ -10,21 +10,23 @@ import sys
 
 from appliance.cli import main
 from appliance.filter import server
-from appliance.filter.supervisor import Work
+from appliance.filter.supervisor import Lifeline, Work
 
 
 def profiled(statistics: str, work: Work) -> int:
     """One worker, in this process, until SIGTERM."""
     profile = cProfile.Profile()
     alive_end, _parent_end = os.pipe()
+    _beats, beat_end = os.pipe()
+    os.set_blocking(beat_end, False)
     try:
-        return profile.runcall(work, 0, alive_end)
+        return profile.runcall(work, 0, Lifeline(alive_end, beat_end))
     finally:
         profile.dump_stats(statistics)
 
 
 if __name__ == "__main__":
     _, file, *options = sys.argv
-    server.supervise = lambda workers, work: profiled(file, work)  # type: ignore[attr-defined]  # noqa: ARG005  # the one place to step in
+    server.supervise = lambda counters, work, **_: profiled(file, work)  # type: ignore[attr-defined]  # noqa: ARG005  # the one place to step in
     sys.argv = ["dmarcgate", "filter", *options]
     main()

@@ -8,7 +8,13 @@ from ipaddress import IPv4Address
 import pytest
 
 from appliance.mail.message import Envelope, HeaderField, Message, Recipient
-from appliance.milter.connection import MAX_MESSAGE_OCTETS, Closed, MessageReceived, MilterConnection
+from appliance.milter.connection import (
+    MAX_MESSAGE_OCTETS,
+    Closed,
+    MessageReceived,
+    MessageTooLarge,
+    MilterConnection,
+)
 from appliance.milter.replies import Accept, Discard, Refuse
 from appliance.milter.states import TRANSITIONS, State
 from appliance.milter.wire import Command, ProtocolError
@@ -371,29 +377,55 @@ def test_after_a_protocol_error_nothing_is_taken_any_more() -> None:
         connection.receive(MESSAGE, NOW)
 
 
-def test_a_peer_cannot_fill_the_memory_with_a_body() -> None:
-    connection = MilterConnection(max_message_octets=100_000)
-    connection.receive(SESSION + MAIL + RCPT + DATA + END_OF_HEADERS + frame(b"B", bytes(65535)), NOW)
-
-    with pytest.raises(ProtocolError, match="100000 octets"):
-        connection.receive(frame(b"B", bytes(65535)), NOW)
+TO_BODY = MAIL + RCPT + DATA + END_OF_HEADERS
 
 
 @pytest.mark.parametrize(
-    ("before", "piece"),
+    ("before", "piece", "after"),
     [
-        pytest.param(MAIL, frame(b"R", b"\0"), id="recipients"),
-        pytest.param(MAIL, frame(b"R", b"\0" * 100), id="parameters"),
-        pytest.param(MAIL + RCPT + DATA, frame(b"L", b"a\0\0"), id="fields"),
-        pytest.param(MAIL + RCPT + DATA + END_OF_HEADERS, frame(b"B", b"x"), id="chunks"),
+        pytest.param(TO_BODY, frame(b"B", bytes(65535)), b"", id="body"),
+        pytest.param(MAIL + RCPT + DATA, frame(b"L", b"A\0" + bytes(65535).replace(b"\0", b"x") + b"\0"),
+                     END_OF_HEADERS, id="header"),
+        pytest.param(MAIL, frame(b"R", b"\0"), DATA + END_OF_HEADERS, id="recipients"),
+        pytest.param(MAIL, frame(b"R", b"\0" * 100), DATA + END_OF_HEADERS, id="parameters"),
+        pytest.param(MAIL + RCPT + DATA, frame(b"L", b"a\0\0"), END_OF_HEADERS, id="small fields"),
+        pytest.param(TO_BODY, frame(b"B", b"x"), b"", id="small chunks"),
     ],
-)
-def test_a_peer_cannot_fill_the_memory_with_small_pieces(before: bytes, piece: bytes) -> None:
+)  # fmt: skip
+def test_f16_t42_of_a_message_beyond_the_limit_nothing_is_kept_and_it_can_be_refused(
+    before: bytes, piece: bytes, after: bytes
+) -> None:
     connection = MilterConnection(max_message_octets=100_000)
-    connection.receive(SESSION + before, NOW)
 
-    with pytest.raises(ProtocolError):
-        connection.receive(piece * 400, NOW)
+    events = connection.receive(SESSION + before + piece * 400 + after + END, NOW)
+
+    assert events == [MessageTooLarge("4ZqK1")]
+    assert connection.content_octets == 0
+    connection.reply(Refuse("552 5.3.4 Too large"))
+    assert b"552" in connection.data_to_send()
+    assert received(connection, TO_BODY + END).body == b""
+
+
+def test_f16_what_is_held_counts_from_the_first_field_to_the_reply() -> None:
+    connection = MilterConnection()
+    held = []
+
+    for octets in (SESSION + MAIL + RCPT + DATA, HEADER, END_OF_HEADERS + frame(b"B", bytes(1000)), END):
+        connection.receive(octets, NOW)
+        held.append(connection.content_octets)
+    connection.reply(Accept())
+
+    assert held[0] == 0
+    assert 0 < held[1] < 1000 < held[2] == held[3] < 2000
+    assert connection.content_octets == 0
+
+
+def test_a_message_that_is_aborted_is_not_held() -> None:
+    connection = MilterConnection()
+
+    connection.receive(SESSION + TO_BODY + frame(b"B", bytes(1000)) + frame(b"A"), NOW)
+
+    assert connection.content_octets == 0
 
 
 def test_the_limit_is_per_message() -> None:

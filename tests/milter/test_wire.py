@@ -1,10 +1,12 @@
 """Frames and payloads of the milter protocol."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
 from appliance.milter.wire import (
+    MAX_COMMAND_OCTETS,
     MAX_FRAME_OCTETS,
     MAX_MACRO_OCTETS,
     Client,
@@ -186,3 +188,11 @@ def test_half_an_offer_is_a_protocol_error() -> None:
 def test_a_payload_of_one_string_has_exactly_one(payload: bytes) -> None:
     with pytest.raises(ProtocolError):
         parse_text(payload)
+
+
+@pytest.mark.parametrize("parse", [parse_connect, parse_text, parse_path])
+def test_t42_a_command_longer_than_any_line_is_refused(parse: Callable[[bytes], object]) -> None:
+    payload = b"a" * MAX_COMMAND_OCTETS + b"\0U\0"
+
+    with pytest.raises(ProtocolError, match="octets"):
+        parse(payload)
