@@ -11,7 +11,7 @@ from appliance.store import settings as store_settings
 from appliance.store.engine import Store
 
 INDEX_EVERY_SECONDS = 15
-TIDY_EVERY_SECONDS = 60
+TIDY_EVERY_SECONDS = 300
 FORGET_EVERY_SECONDS = 3600
 
 

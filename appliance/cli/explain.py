@@ -211,7 +211,7 @@ def _kept(store: Store, quarantine: Quarantine, event_id: str, envelope: Envelop
     if row is None:
         return None
     try:
-        fields, body = split_message(quarantine.read(event_id, row.sha256))
+        fields, body = split_message(quarantine.read(row))
     except (MissingMessage, DamagedMessage):
         return None
     return Message(envelope, fields, body)

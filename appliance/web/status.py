@@ -10,7 +10,6 @@ from appliance.web.state import revision, store
 from appliance.web.text import gettext
 
 EVENTS_SHOWN = 10
-HELD_COUNTED = 1000
 
 pages = Blueprint("status", __name__)
 
@@ -19,14 +18,13 @@ pages = Blueprint("status", __name__)
 def page() -> ResponseReturnValue:
     with store().read() as connection:
         latest = events.recent(connection, limit=EVENTS_SHOWN)
-        held = len(quarantine.list_held(connection, limit=HELD_COUNTED + 1))
+        held = quarantine.count_held(connection)
     return render_template(
         "status.html",
         summary=notes.summary(revision().settings),
         current=revision(),
         latest=latest,
-        held=min(held, HELD_COUNTED),
-        more_held=held > HELD_COUNTED,
+        held=held,
         outcome_in_words=_outcome_in_words,
     )
 

@@ -129,8 +129,10 @@ def held(
 ) -> QuarantineRow:
     return QuarantineRow(
         event_id=event_id,
+        node="gateway.example",
         held_at=RECEIVED_AT,
         envelope=envelope,
+        client_ip=str(envelope.client_ip or ""),
         message_id="<1@sender.example>",
         subject="Minutes of the meeting",
         header_from="Alice <alice@sender.example>",
