@@ -284,8 +284,6 @@ class Reports(_Group):
     def _has_an_identity(self) -> "Reports":
         if self.enabled and not (self.organization and self.address):
             raise ValueError("enabled: set the organization name and the report address first")
-        if self.enabled and not self.readiness_override:
-            raise ValueError("readiness_override: say why reports may leave without a passed readiness check")
         return self
 
 

@@ -53,6 +53,10 @@ class DomainRecord:
             raise InvalidRecord(
                 f'"{shorten(value)}" is a whole top-level domain; write example.com or *.example.com'
             )
+        if domain.rpartition(".")[2].isdecimal():
+            raise InvalidRecord(
+                f'"{shorten(value)}" is an IP address, not a domain; exceptions and known hosts are lists of addresses'
+            )
         return cls(domain, below, comment)
 
     @property
