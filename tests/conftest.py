@@ -19,7 +19,11 @@ from tests.postgresql import PostgresqlServer, postgresql_server
 from tests.processes import children_of
 
 SYSTEM_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-PACKAGES = {"initdb": "postgresql", "postgres": "postgresql"}  # where it isn't the program's own name
+PACKAGES = {
+    "initdb": "postgresql",
+    "postgres": "postgresql",
+    "mkfs.ext4": "e2fsprogs",
+}  # where it isn't the program's own name
 OTHER_NAMES = {"chromium": ("chromium-browser",)}
 
 

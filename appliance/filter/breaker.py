@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from appliance.filter.counters import Count, WorkerCounters, own_counters
+from appliance.filter.counters import WorkerCounters, own_counters
 from appliance.filter.limits import DEFAULT_LIMITS, Limits
 from appliance.log import get_logger
+from appliance.store.nodes import Count
 
 
 class CircuitBreaker:

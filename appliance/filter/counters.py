@@ -1,25 +1,8 @@
 """What the workers count, in memory that outlives each of them; it goes to the store with their heartbeats."""
 
 import mmap
-from enum import StrEnum
 
-
-class Count(StrEnum):
-    """Since the filter was started; the values are the names in the store."""
-
-    UNCHECKED = "let_through_unchecked"
-    """Messages that the filter failed on and let through, by the setting for failures."""
-    DEFERRED = "deferred_by_failure"
-    """Messages that the filter failed on and answered 451."""
-    BUSY = "deferred_busy"
-    """Messages that waited too long for their turn: 451."""
-    UNRECORDED = "unrecorded"
-    """Messages that were answered and could not be stored."""
-    REFUSED_CONNECTIONS = "connections_refused"
-    """From others than the MTA."""
-    DEATHS = "worker_deaths"
-    """How often this worker had to be replaced."""
-
+from appliance.store.nodes import Count
 
 _COUNTS = tuple(Count)
 
@@ -32,9 +15,6 @@ class WorkerCounters:
 
     def add(self, count: Count) -> None:
         self._values[_COUNTS.index(count)] += 1
-
-    def set(self, count: Count, value: int) -> None:
-        self._values[_COUNTS.index(count)] = value
 
     def __getitem__(self, count: Count) -> int:
         value: int = self._values[_COUNTS.index(count)]

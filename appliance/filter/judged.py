@@ -7,6 +7,7 @@ from appliance.checks.answers import to_json
 from appliance.checks.authenticate import Assessment
 from appliance.dmarc.evaluation import Evaluation
 from appliance.mail import results_header
+from appliance.mail.automatic import is_automatic
 from appliance.mail.message import HeaderField, Message
 from appliance.mail.origin import Origin
 from appliance.milter.replies import Accept
@@ -85,6 +86,7 @@ class Judged:
             verdict=self.verdict,
             answers=to_json(assessment.answers) if assessment else b"",
             for_reports=self._counts_in_reports(),
+            causes_report=not is_automatic(message),
             exception=self.verdict.exception,
         )
 

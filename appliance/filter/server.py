@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from appliance.filter.breaker import CircuitBreaker, Failures
 from appliance.filter.budget import watch_cpu
-from appliance.filter.counters import Count, WorkerCounters, shared_counters
+from appliance.filter.counters import WorkerCounters, shared_counters
 from appliance.filter.handler import Handler
 from appliance.filter.kept_settings import KeptSettings
 from appliance.filter.limits import DEFAULT_LIMITS, Limits
@@ -24,6 +24,7 @@ from appliance.node import Endpoint, Node
 from appliance.quarantine import Quarantine
 from appliance.resolver import Resolver
 from appliance.store.engine import open_store, store_at
+from appliance.store.nodes import Count
 from appliance.store.recorder import Recorder
 
 _KEPT_SETTINGS = "settings-in-force.json"

@@ -11,8 +11,9 @@ from types import FrameType
 
 from systemd_watchdog.systemd_watchdog import WatchDog
 
-from appliance.filter.counters import Count, WorkerCounters
+from appliance.filter.counters import WorkerCounters
 from appliance.log import get_logger
+from appliance.store.nodes import Count
 
 BEAT_SECONDS = 1.0
 _START_SECONDS = 60.0  # until the first beat: a database may be slow to answer

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from appliance.filter.buffers import Buffers
-from appliance.filter.counters import Count, WorkerCounters, own_counters
+from appliance.filter.counters import WorkerCounters, own_counters
 from appliance.filter.handler import Handler
 from appliance.filter.limits import DEFAULT_LIMITS, Limits
 from appliance.filter.memory import end_out_of_memory
@@ -21,6 +21,7 @@ from appliance.mail.message import Message
 from appliance.milter.connection import Closed, MessageReceived, MilterConnection
 from appliance.milter.replies import Refuse, Reply
 from appliance.milter.wire import ProtocolError
+from appliance.store.nodes import Count
 
 DRAIN_SECONDS = 60.0  # connections get this long to end by themselves after a stop (threats F18)
 _ACCEPT_PAUSE_SECONDS = 0.2

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from appliance.health.finding import Finding, Level
 from appliance.settings import EngineFailureAction
-from appliance.store.nodes import NodeStatus
+from appliance.store.nodes import Count, NodeStatus
 from appliance.store.settings import Revision
 
 SILENT_AFTER = timedelta(seconds=30)  # a worker says every ten seconds that it lives
@@ -14,27 +14,27 @@ FORGOTTEN_AFTER = timedelta(days=1)  # fewer workers than before, or a machine t
 LATE_AFTER = timedelta(seconds=10)  # a revision is in force everywhere within five
 
 _TROUBLES = {
-    "unrecorded": (
+    Count.UNRECORDED: (
         "{} messages were handled by their verdicts but not recorded: they are missing in events and reports",
         "look for “unrecorded” in the log: the store was full, locked or away",
     ),
-    "let_through_unchecked": (
+    Count.UNCHECKED: (
         "{} messages were let through unchecked, because the filter failed on them",
         "look for “engine-failure” in the log; the setting verification.engine_failure=defer stops this",
     ),
-    "deferred_by_failure": (
+    Count.DEFERRED: (
         "{} messages were deferred because the filter failed on them",
         "look for “engine-failure” in the log",
     ),
-    "deferred_busy": (
+    Count.BUSY: (
         "{} messages were deferred because too many came at once",
         "give the machine more cores, or Postfix fewer processes (default_process_limit)",
     ),
-    "connections_refused": (
+    Count.REFUSED_CONNECTIONS: (
         "{} connections to the filter came from programs that are not Postfix",
         "look for the refused user in the log; name Postfix's user in filter.peers of the node file",
     ),
-    "worker_deaths": ("{} workers had to be replaced", "look for “worker-died” in the log"),
+    Count.DEATHS: ("{} workers had to be replaced", "look for “worker-died” in the log"),
 }
 
 

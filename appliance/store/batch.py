@@ -21,13 +21,14 @@ class BatchInsert:
         self._conflict = conflict
         self._sql: dict[str, str] = {}
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows were added or changed."""
         if not rows:
-            return
+            return 0
         sql = self._sql.get(connection.dialect.name)
         if sql is None:
             sql = self._sql[connection.dialect.name] = self._compile(connection.dialect)
-        connection.exec_driver_sql(sql, list(rows))
+        return connection.exec_driver_sql(sql, list(rows)).rowcount
 
     def _compile(self, dialect: Dialect) -> str:
         insert: Insert = insert_for(dialect, self._table).values(

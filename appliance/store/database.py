@@ -1,4 +1,4 @@
-"""Connect to SQLite or PostgreSQL so that both behave alike, and put a driver's errors into plain words."""
+"""Connect to SQLite or PostgreSQL so that both behave alike."""
 
 import contextlib
 import os
@@ -9,19 +9,16 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
+
+from appliance.store.troubles import StoreUnavailable, of_postgresql, of_sqlite
 
 BUSY_SECONDS = 5  # how long a writer waits for another's lock
 READ_ONLY = "dmarcgate_read_only"
 
 _EXAMPLES = "sqlite:////var/lib/dmarcgate/dmarcgate.db or postgresql://user@host/database"
-_INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL's SQLSTATE
-
-
-class StoreUnavailable(Exception):
-    """The store can't be used now; the message is one clear line without a password."""
 
 
 class InvalidStoreUrl(StoreUnavailable):
@@ -69,15 +66,40 @@ def create_database_file(path: Path) -> None:
         os.close(descriptor)
 
 
+class _FileConnection(sqlite3.Connection):
+    """A connection that knows whether another file stands now where its own was, as after a backup was restored."""
+
+    path: Path
+    file: tuple[int, int]
+
+    def remember(self, path: Path) -> None:
+        self.path, self.file = path, _identity(path)
+
+    @property
+    def is_replaced(self) -> bool:
+        return _identity(self.path) != self.file
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
 def _sqlite_engine(path: Path, busy_seconds: float) -> Engine:
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection: _FileConnection = sqlite3.connect(
             f"{path.as_uri()}?mode=rw",  # never makes a file by mistake
             uri=True,
             timeout=busy_seconds,
             check_same_thread=False,
             isolation_level=None,
+            factory=_FileConnection,
         )
+        connection.remember(path)
+        return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
 
@@ -88,6 +110,11 @@ def _sqlite_engine(path: Path, busy_seconds: float) -> Engine:
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")  # what was answered survives a power cut (F12)
         cursor.close()
+
+    @event.listens_for(engine, "checkout")
+    def _still_there(connection: DBAPIConnection, _record: Any, _proxy: Any) -> None:
+        if isinstance(connection, _FileConnection) and connection.is_replaced:
+            raise DisconnectionError(f"{path} is another file now")  # SQLAlchemy connects anew
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -110,6 +137,10 @@ def _postgresql_engine(url: URL, busy_seconds: float) -> Engine:
             connect_args={
                 "connect_timeout": BUSY_SECONDS,
                 "tcp_user_timeout": 2 * BUSY_SECONDS * 1000,
+                # A server that vanished while it owed us an answer is noticed as soon.
+                "keepalives_idle": BUSY_SECONDS,
+                "keepalives_interval": 1,
+                "keepalives_count": BUSY_SECONDS,
                 "application_name": "dmarcgate",
                 "options": f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC",
             },
@@ -126,31 +157,8 @@ def plain_errors(url: URL) -> Iterator[None]:
     except PoolTimeout:
         raise StoreUnavailable("all connections to the database are in use") from None
     except DBAPIError as error:
-        if not _is_unavailable(error):
+        file = database_file(url) if url.get_backend_name() == "sqlite" else None
+        trouble = of_sqlite(error, file) if file else of_postgresql(error, url)
+        if trouble is None:
             raise
-        raise StoreUnavailable(_in_words(url, error)) from error
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
-        return True
-    # SQLite says plain DatabaseError for a damaged file.
-    damaged = isinstance(error.orig, sqlite3.Error) and type(error.orig) is sqlite3.DatabaseError
-    return damaged or getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
-
-
-def _in_words(url: URL, error: DBAPIError) -> str:
-    lines = str(error.orig).strip().splitlines()
-    reason = lines[0] if lines else type(error.orig).__name__
-    if url.get_backend_name() != "sqlite":
-        return f"the database {url.database} on {url.host or 'this machine'} can't be used: {reason}"
-    path = database_file(url)
-    match reason:
-        case "database is locked":
-            return f"the database {path} stays locked by another program"
-        case "unable to open database file" if not path.exists():
-            return f"there is no database {path}; make one with dmarcgate db upgrade"
-        case "database or disk is full":
-            return f"the disk of the database {path} is full"
-        case _:
-            return f"the database {path} can't be used: {reason}"
+        raise trouble from error

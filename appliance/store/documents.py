@@ -1,5 +1,6 @@
-"""Envelopes and results as JSON documents, and back."""
+"""Envelopes, results and events as JSON documents, and back."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -17,7 +18,8 @@ from appliance.mail.authentication import (
 )
 from appliance.mail.message import Envelope, Recipient
 from appliance.policy import Override, OverrideType
-from appliance.store.values import from_micros, to_micros
+from appliance.store.records import Event
+from appliance.store.values import from_json, from_micros, to_micros
 
 Document = Mapping[str, Any]
 
@@ -104,3 +106,32 @@ def override_documents(overrides: Sequence[Override]) -> list[tuple[str, str]]:
 
 def overrides_from(documents: Sequence[Sequence[str]]) -> tuple[Override, ...]:
     return tuple(Override(OverrideType(word), comment) for word, comment in documents)
+
+
+def event_from(row: Mapping[Any, Any]) -> Event:
+    """The event of a whole row of its table."""
+    columns = dict(row)
+    document = from_json(columns.pop("document"))
+    answers = columns.pop("answers")
+    envelope = envelope_from(document["envelope"])
+    authentication = document.get("authentication")
+    return Event(
+        **columns | {"received_at": from_micros(columns["received_at"])},
+        note=document.get("note", ""),
+        incomplete=document.get("incomplete", False),
+        envelope=envelope,
+        recipient_count=document.get("recipients", len(envelope.recipients)),
+        authentication=authentication_from(authentication) if authentication else None,
+        published=document.get("published", ""),
+        organizational_domain=document.get("organizational", ""),
+        spf_aligned=document.get("spf_aligned", False),
+        dkim_aligned=document.get("dkim_aligned", False),
+        reason=document.get("reason", ""),
+        overrides=overrides_from(document.get("overrides", ())),
+        answers=zlib.decompress(answers) if answers else b"",
+    )
+
+
+def recipients_of(document: str) -> list[str]:
+    """The recipients that an event's document names, without building the rest."""
+    return [address for address, *_ in from_json(document)["envelope"]["to"]]

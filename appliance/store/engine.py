@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from sqlalchemy import URL, Connection, Engine, column, inspect, select, table
 
 from appliance.store import database
-from appliance.store.database import InvalidStoreUrl, StoreUnavailable
+from appliance.store.database import InvalidStoreUrl
 from appliance.store.schema import REVISION
+from appliance.store.troubles import StoreUnavailable
 
-__all__ = ["InvalidStoreUrl", "SchemaMismatch", "Store", "StoreUnavailable", "open_store", "upgrade"]
+__all__ = [
+    "InvalidStoreUrl",
+    "SchemaMismatch",
+    "Store",
+    "StoreUnavailable",
+    "open_store",
+    "store_at",
+    "upgrade",
+]
 
 _ALEMBIC_VERSION = table("alembic_version", column("version_num"))
 
@@ -37,17 +46,36 @@ class Store:
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction that may write; on SQLite the only one at a time. Raises ``StoreUnavailable``."""
-        with database.plain_errors(self._url), self._engine.begin() as connection:
+        with self._transaction(self._engine) as connection:
             yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads, and never waits for a writer. Raises ``StoreUnavailable``."""
-        with database.plain_errors(self._url), self._reading.begin() as connection:
+        with self._transaction(self._reading) as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with database.plain_errors(self._url), engine.begin() as connection:
+                yield connection
+        except StoreUnavailable as error:
+            if error.reconnect:
+                self._engine.dispose()
+            raise
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def store_at(url: str) -> Store:
+    """A way to the store at *url*, which need not be there yet: for who must go on without it.
+
+    Its schema was looked at by whoever opened it first. Raises ``InvalidStoreUrl``.
+    """
+    parsed = database.parse_url(url)
+    return Store(parsed, database.make_engine(parsed))
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -58,7 +86,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
     parsed = database.parse_url(url)
     if create and parsed.get_backend_name() == "sqlite":
         database.create_database_file(database.database_file(parsed))
-    store = Store(parsed, database.make_engine(parsed))
+    store = store_at(url)
     try:
         with store.read() as connection:
             tables = inspect(connection).get_table_names()

@@ -1,28 +1,30 @@
-"""Events: one row for each message and Author Domain, written with the facts in one transaction."""
+"""Events: one row for each message and Author Domain, written with what is counted of them in one transaction.
+
+Who looks for events asks ``search``.
+"""
 
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from appliance.dmarc.evaluation import DmarcWord
 from appliance.policy import Judgement, Verdict
-from appliance.store import facts
+from appliance.store import exceptions, facts
 from appliance.store.batch import BatchInsert
 from appliance.store.documents import (
     authentication_document,
-    authentication_from,
     envelope_document,
-    envelope_from,
+    event_from,
     override_documents,
-    overrides_from,
 )
 from appliance.store.records import Event, MessageRecord
 from appliance.store.schema import event
-from appliance.store.values import MILLION, from_json, from_micros, text, to_json, to_micros
+from appliance.store.search import find
+from appliance.store.values import MILLION, text, to_json, to_micros
 
 __all__ = ["Event", "MessageRecord", "count", "find", "recent", "record"]
 
@@ -34,7 +36,7 @@ _INSERT = BatchInsert(event, _COLUMNS)
 
 
 def record(connection: Connection, records: Sequence[MessageRecord]) -> None:
-    """Add the events of *records*, and count their facts, in this transaction."""
+    """Add the events of *records*, and count their facts and exceptions, in this transaction."""
     rows: list[tuple[Any, ...]] = []
     counted: dict[int, list[facts.ReportRow]] = defaultdict(list)
     for one in records:
@@ -47,38 +49,23 @@ def record(connection: Connection, records: Sequence[MessageRecord]) -> None:
                     counted[hour].append(row)
     _INSERT.run(connection, rows)
     facts.add_hours(connection, counted)
+    applied = Counter(one.exception for one in records if one.exception)
+    if applied:
+        newest = max(one.envelope.received_at for one in records if one.exception)
+        exceptions.count_hits(connection, applied, newest)
 
 
 def recent(
-    connection: Connection,
-    limit: int = 50,
-    *,
-    before: tuple[datetime, int] | None = None,
-    author_domain: str | None = None,
-    queue_id: str | None = None,
-    message_id: str | None = None,
+    connection: Connection, limit: int = 50, *, before: tuple[datetime, int] | None = None
 ) -> list[Event]:
-    """Newest first; *before* is the ``(received_at, id)`` of the last event of the page before."""
+    """The newest first; *before* is the ``(received_at, id)`` of the last event of the page before."""
     wanted: list[ColumnElement[bool]] = []
     if before is not None:
         at = to_micros(before[0])
-        older = and_(event.c.received_at == at, event.c.id < before[1])
-        wanted.append(or_(event.c.received_at < at, older))
-    if author_domain is not None:
-        wanted.append(event.c.author_domain == author_domain)
-    if queue_id is not None:
-        wanted.append(event.c.queue_id == queue_id)
-    if message_id is not None:
-        wanted.append(event.c.message_id == message_id)
+        wanted = [event.c.received_at <= at, or_(event.c.received_at < at, event.c.id < before[1])]
     newest_first = event.c.received_at.desc(), event.c.id.desc()
     found = connection.execute(select(event).where(*wanted).order_by(*newest_first).limit(limit))
-    return [_event(row) for row in found.mappings()]
-
-
-def find(connection: Connection, event_id: str) -> list[Event]:
-    """All events of one message."""
-    found = connection.execute(select(event).where(event.c.event_id == event_id).order_by(event.c.id))
-    return [_event(row) for row in found.mappings()]
+    return [event_from(row) for row in found.mappings()]
 
 
 def count(connection: Connection, *, since: datetime | None = None, until: datetime | None = None) -> int:
@@ -169,26 +156,3 @@ def _judgement_document(judgement: Judgement) -> dict[str, Any]:
     if judgement.overrides:
         document["overrides"] = override_documents(judgement.overrides)
     return document
-
-
-def _event(row: RowMapping) -> Event:
-    columns = dict(row)
-    document = from_json(columns.pop("document"))
-    answers = columns.pop("answers")
-    envelope = envelope_from(document["envelope"])
-    authentication = document.get("authentication")
-    return Event(
-        **columns | {"received_at": from_micros(columns["received_at"])},
-        note=document.get("note", ""),
-        incomplete=document.get("incomplete", False),
-        envelope=envelope,
-        recipient_count=document.get("recipients", len(envelope.recipients)),
-        authentication=authentication_from(authentication) if authentication else None,
-        published=document.get("published", ""),
-        organizational_domain=document.get("organizational", ""),
-        spf_aligned=document.get("spf_aligned", False),
-        dkim_aligned=document.get("dkim_aligned", False),
-        reason=document.get("reason", ""),
-        overrides=overrides_from(document.get("overrides", ())),
-        answers=zlib.decompress(answers) if answers else b"",
-    )

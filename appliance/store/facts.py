@@ -1,17 +1,18 @@
 """Facts: how often each row of an aggregate report was seen, by UTC hour and published policy."""
 
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import Connection, and_, exists, func, select
 
+from appliance.store import fact_flood
 from appliance.store.batch import BatchInsert, Insert
+from appliance.store.fact_flood import DAY, DayOfFacts
 from appliance.store.report_rows import PublishedPolicy, ReportRow, row_of
-from appliance.store.schema import fact, fact_row, published_policy
+from appliance.store.schema import fact, fact_cause, fact_row, published_policy
 from appliance.store.values import from_json, to_json
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "accepted_since",
     "add",
     "aggregate_rows",
+    "causes_report",
     "days_seen",
+    "folded",
     "group",
     "policy_groups",
     "row_of",
@@ -29,7 +32,6 @@ __all__ = [
 
 VERSION = 1
 """Of the encoding that keys are made from; a change of ``ReportRow`` needs another."""
-DAY = 86_400
 ROWS_AT_ONCE = 1000
 
 _ACCEPTED = ("none", "pass")
@@ -61,32 +63,55 @@ def _keep(insert: Insert) -> Insert:
 
 _POLICIES = BatchInsert(published_policy, ("key", "policy_domain", "rua_present", "document"), _keep)
 _ROWS = BatchInsert(fact_row, ("key", "disposition", "document"), _keep)
+_CAUSES = BatchInsert(fact_cause, ("policy_key", "day"), _keep)
 _FACTS = BatchInsert(fact, ("policy_key", "hour", "row_key", "count"), _sum)
 
 
-def add(connection: Connection, hour: int, rows: Iterable[ReportRow]) -> None:
+def add(
+    connection: Connection,
+    hour: int,
+    rows: Iterable[ReportRow],
+    *,
+    most_new_rows: int = fact_flood.MOST_NEW_ROWS,
+) -> None:
     """Count each of *rows* once in *hour*: Unix seconds of an hour's start."""
-    add_hours(connection, {hour: rows})
+    add_hours(connection, {hour: rows}, most_new_rows=most_new_rows)
 
 
-def add_hours(connection: Connection, hours: Mapping[int, Iterable[ReportRow]]) -> None:
+def add_hours(
+    connection: Connection,
+    hours: Mapping[int, Iterable[ReportRow]],
+    *,
+    most_new_rows: int = fact_flood.MOST_NEW_ROWS,
+) -> None:
     """Like ``add`` for several hours, in the same few statements.
 
+    Rows that a UTC day has no room for, because *most_new_rows* came before, are folded: counted, but not kept.
     Everything is inserted in the order of its keys, so that two workers never wait for each other in a circle.
     """
-    policies: dict[bytes, tuple[Any, ...]] = {}
-    rows: dict[bytes, tuple[Any, ...]] = {}
-    facts: Counter[tuple[bytes, int, bytes]] = Counter()
+    days: dict[int, DayOfFacts] = defaultdict(DayOfFacts)
     for hour, seen in hours.items():
+        day = days[hour // DAY]
         for row in seen:
             policy_key, document = _policy_key(row.policy_domain, row.published, rua_present=row.rua_present)
-            row_key, row_document = _row_key(policy_key, row)
-            policies[policy_key] = (policy_key, row.policy_domain, row.rua_present, document)
-            rows[row_key] = (row_key, row.disposition, row_document)
-            facts[policy_key, hour, row_key] += 1
+            row_key, row_document = _row_key(policy_key, hour // DAY, row)
+            day.policies[policy_key] = (policy_key, row.policy_domain, row.rua_present, document)
+            day.rows[row_key] = (row_key, row.disposition, row_document)
+            day.counts[policy_key, hour, row_key] += 1
+            if row.causes_report:
+                day.causes.add(policy_key)
+    kept = {
+        number: fact_flood.limited(connection, number, days[number], most_new_rows) for number in sorted(days)
+    }
+    policies = {key: policy for day in kept.values() for key, policy in day.policies.items()}
+    counts = [(*key, count) for day in kept.values() for key, count in day.counts.items()]
+    folded = [(*key, count) for day in kept.values() for key, count in day.folded.items()]
     _POLICIES.run(connection, [policies[key] for key in sorted(policies)])
-    _ROWS.run(connection, [rows[key] for key in sorted(rows)])
-    _FACTS.run(connection, [(*key, count) for key, count in sorted(facts.items())])
+    for number, day in kept.items():
+        fact_flood.use(connection, number, _ROWS.run(connection, [day.rows[key] for key in sorted(day.rows)]))
+    _CAUSES.run(connection, sorted((key, number) for number, day in kept.items() for key in day.causes))
+    _FACTS.run(connection, sorted(counts))
+    fact_flood.add(connection, sorted(folded))
 
 
 def policy_groups(connection: Connection, begin: int, end: int) -> list[PolicyGroup]:
@@ -115,7 +140,10 @@ def group(connection: Connection, key: str) -> PolicyGroup | None:
 def aggregate_rows(
     connection: Connection, group: PolicyGroup, begin: int, end: int
 ) -> Iterator[tuple[ReportRow, int]]:
-    """The rows of one report with their counts, always in the same order; read inside the transaction."""
+    """The rows of one report with their counts, always in the same order; read inside the transaction.
+
+    The period lies within one UTC day: what was seen on two days are two rows.
+    """
     key = bytes.fromhex(group.key)
     counts = (
         select(fact.c.row_key, func.sum(fact.c.count).label("total"))
@@ -133,10 +161,35 @@ def aggregate_rows(
         yield _row_from(group, document), int(total)
 
 
+def folded(connection: Connection, group: PolicyGroup, begin: int, end: int) -> int:
+    """How many messages of *group* in ``[begin, end)`` were counted without a row: more came than a day has room for."""
+    return fact_flood.folded(connection, begin, end, policy_key=bytes.fromhex(group.key))
+
+
 def days_seen(connection: Connection, policy_domain: str, since: int, until: int) -> int:
-    """On how many UTC days of ``[since, until)`` (Unix seconds) *policy_domain* has facts."""
-    days = range(since // DAY * DAY, until, DAY)
-    return sum(_seen(connection, policy_domain, max(day, since), min(day + DAY, until)) for day in days)
+    """On how many UTC days that begin in ``[since, until)`` (Unix seconds) mail of *policy_domain* may cause a report."""
+    seen = (
+        select(func.count(fact_cause.c.day.distinct()))
+        .join(published_policy, published_policy.c.key == fact_cause.c.policy_key)
+        .where(
+            published_policy.c.policy_domain == policy_domain,
+            fact_cause.c.day >= -(-since // DAY),
+            fact_cause.c.day < -(-until // DAY),
+        )
+    )
+    return connection.scalar(seen) or 0
+
+
+def causes_report(connection: Connection, group: PolicyGroup, day: int) -> bool:
+    """Whether mail of *group* on the UTC *day* (days since 1970) may cause a report: not all of it is about mail."""
+    return (
+        connection.execute(
+            select(fact_cause.c.day).where(
+                fact_cause.c.policy_key == bytes.fromhex(group.key), fact_cause.c.day == day
+            )
+        ).first()
+        is not None
+    )
 
 
 def accepted_since(connection: Connection, policy_domain: str, since: int) -> bool:
@@ -155,16 +208,6 @@ def accepted_since(connection: Connection, policy_domain: str, since: int) -> bo
     return connection.execute(accepted).first() is not None
 
 
-def _seen(connection: Connection, policy_domain: str, begin: int, end: int) -> bool:
-    seen = (
-        select(fact.c.hour)
-        .join(published_policy, published_policy.c.key == fact.c.policy_key)
-        .where(published_policy.c.policy_domain == policy_domain, fact.c.hour >= begin, fact.c.hour < end)
-        .limit(1)
-    )
-    return connection.execute(seen).first() is not None
-
-
 @lru_cache(maxsize=4096)
 def _policy_key(policy_domain: str, published: PublishedPolicy, *, rua_present: bool) -> tuple[bytes, str]:
     """Key and document. A record with ``rua`` and one without are two groups: the latter gets no report."""
@@ -172,7 +215,8 @@ def _policy_key(policy_domain: str, published: PublishedPolicy, *, rua_present: 
     return _digest(to_json((VERSION, rua_present, document))), document
 
 
-def _row_key(policy_key: bytes, row: ReportRow) -> tuple[bytes, str]:
+def _row_key(policy_key: bytes, day: int, row: ReportRow) -> tuple[bytes, str]:
+    """Key and document. The key begins with the UTC day."""
     document = to_json(
         (
             row.source_ip,
@@ -189,7 +233,7 @@ def _row_key(policy_key: bytes, row: ReportRow) -> tuple[bytes, str]:
             row.spf_result,
         )
     )
-    return _digest(policy_key.hex() + document), document
+    return day.to_bytes(2, "big") + _digest(policy_key.hex() + document), document
 
 
 def _digest(text: str) -> bytes:

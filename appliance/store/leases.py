@@ -19,10 +19,15 @@ def claim(
 ) -> int | None:
     """Lease the oldest row of *table* that is *wanted* and free to *owner*; its id, or ``None`` without one.
 
-    A lease that ran out is free again. On PostgreSQL rows that others are just claiming are passed over; on SQLite
-    there is one writer at a time.
+    A lease that ran out is free again, and so is one that lasts twice as long as a new one would: whoever took it had
+    a wrong clock. On PostgreSQL rows that others are just claiming are passed over; on SQLite there is one writer at a
+    time.
     """
-    free = or_(table.c.lease_until.is_(None), table.c.lease_until <= to_micros(now))
+    free = or_(
+        table.c.lease_until.is_(None),
+        table.c.lease_until <= to_micros(now),
+        table.c.lease_until > to_micros(now + 2 * lease),
+    )
     found = connection.scalar(
         select(table.c.id)
         .where(and_(*wanted), free)
@@ -36,6 +41,21 @@ def claim(
         update(table).where(table.c.id == found).values(lease_owner=owner, lease_until=to_micros(now + lease))
     )
     return int(found)
+
+
+def keep(
+    connection: Connection, table: Table, row_id: int, owner: str, *, now: datetime, lease: timedelta
+) -> bool:
+    """Let *owner*'s lease begin anew; false when the row is another's by now, and none of *owner*'s business any more.
+
+    Whoever asks this in the transaction in which a step is noted never takes a step that somebody else takes too.
+    """
+    kept = connection.execute(
+        update(table)
+        .where(table.c.id == row_id, table.c.lease_owner == owner)
+        .values(lease_until=to_micros(now + lease))
+    )
+    return kept.rowcount == 1
 
 
 def end(connection: Connection, table: Table, row_id: int, owner: str) -> None:

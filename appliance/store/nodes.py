@@ -3,12 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import Connection, select
 
 from appliance.store.batch import insert_for
 from appliance.store.schema import node as node_table
 from appliance.store.values import as_json, from_json, from_micros, text, to_micros
+
+
+class Count(StrEnum):
+    """What a worker counts since the filter was started."""
+
+    UNCHECKED = "let_through_unchecked"
+    """Messages that the filter failed on and let through, by the setting for failures."""
+    DEFERRED = "deferred_by_failure"
+    """Messages that the filter failed on and answered 451."""
+    BUSY = "deferred_busy"
+    """Messages that waited too long for their turn: 451."""
+    UNRECORDED = "unrecorded"
+    """Messages that were answered and could not be stored."""
+    REFUSED_CONNECTIONS = "connections_refused"
+    """From others than the MTA."""
+    DEATHS = "worker_deaths"
+    """How often this worker had to be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,18 @@ class Recorder:
         gather_seconds: float = 0.02,
         timeout_seconds: float = 5.0,
         on_trouble: Callable[[str], None] | None = None,
+        on_unrecorded: Callable[[], None] | None = None,
     ) -> None:
-        """*on_trouble* is called in the event loop with one clear line for each transaction that failed."""
+        """Both are called in the event loop.
+
+        *on_trouble* with one clear line for each transaction that failed, *on_unrecorded* for each record that was
+        answered ``False``.
+        """
         self._store = store
         self._gather_seconds = gather_seconds
         self._timeout_seconds = timeout_seconds
         self._on_trouble = on_trouble
+        self._on_unrecorded = on_unrecorded
         self._waiting: list[_Item] = []
         self._enough = asyncio.Event()
         self._together = 1
@@ -58,10 +64,10 @@ class Recorder:
         """``True`` once *record*, and the row of a quarantined message with it, is committed.
 
         ``False``, counted as unrecorded, when the store can't be written or the commit takes longer than 5 s. A record
-        that took too long while it was being written may still be committed later.
+        that took too long while the disk was being written may still be committed later.
         """
         if self._closed or len(self._waiting) >= MAX_WAITING:
-            self.unrecorded += 1
+            self._count_unrecorded()
             return False
         loop = asyncio.get_running_loop()
         item = _Item(record, quarantined, loop.create_future(), loop.time())
@@ -75,7 +81,8 @@ class Recorder:
             committed = await item.committed
         finally:
             deadline.cancel()
-        self.unrecorded += not committed
+        if not committed:
+            self._count_unrecorded()
         return committed
 
     async def close(self) -> None:
@@ -86,6 +93,11 @@ class Recorder:
         self._work.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, self._timeout_seconds)
+
+    def _count_unrecorded(self) -> None:
+        self.unrecorded += 1
+        if self._on_unrecorded is not None:
+            self._on_unrecorded()
 
     def _give_up(self, item: _Item) -> None:
         if item in self._waiting:
@@ -150,8 +162,10 @@ class Recorder:
 
     def _in_one_transaction(self, items: Sequence[_Item]) -> None:
         with self._store.begin() as connection:
-            events.record(connection, [item.record for item in items])
-            for item in items:
+            # It may have taken long to get here: the client of a message that was given up comes again with it.
+            wanted = [item for item in items if not item.committed.done()]
+            events.record(connection, [item.record for item in wanted])
+            for item in wanted:
                 if item.quarantined is not None:
                     quarantine.add(connection, item.quarantined)
 

@@ -31,6 +31,10 @@ class MessageRecord:
     """The DNS answers used, serialised; kept compressed."""
     for_reports: bool = True
     """Whether it counts in aggregate reports: not while they are off (S31), nor for mail to our report addresses."""
+    causes_report: bool = True
+    """Whether a report may go out because of it. What is itself about mail counts only in one that goes out anyway."""
+    exception: str = ""
+    """The key of the exception list's entry that applied; ``""`` without one."""
 
 
 @dataclass(frozen=True, slots=True)

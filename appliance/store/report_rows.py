@@ -58,6 +58,8 @@ class ReportRow:
     spf_scope: str
     """Always ``mfrom``: HELO stands in for the null reverse path only (AGG-13)."""
     spf_result: str
+    causes_report: bool = True
+    """Whether this message may cause the report that counts it; no part of the report."""
 
 
 def row_of(record: MessageRecord, judgement: Judgement) -> ReportRow | None:
@@ -85,6 +87,7 @@ def row_of(record: MessageRecord, judgement: Judgement) -> ReportRow | None:
         spf_domain=authentication.spf.domain,
         spf_scope=SpfScope.MAIL_FROM.value,
         spf_result=authentication.spf.result.value,
+        causes_report=record.causes_report,
     )
 
 

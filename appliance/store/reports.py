@@ -6,13 +6,16 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
 
 from appliance.store import leases
 from appliance.store.batch import insert_for
 from appliance.store.schema import report_attempt, report_job
 from appliance.store.schema import suppression as suppression_table
 from appliance.store.values import from_json, from_micros, text, to_json, to_micros
+
+LONGEST_WAIT = timedelta(hours=27)
+"""No job is put off for longer: to the end of the next day's hours for sending."""
 
 
 class JobStatus(StrEnum):
@@ -62,6 +65,23 @@ class ReportJob:
     """Of the whole mail."""
     created_at: datetime
     updated_at: datetime
+    due_at: datetime | None = None
+    """When it is to be sent, or tried again; ``None``: at once."""
+
+
+class Fate(StrEnum):
+    """What became of a report that Postfix took, as far as it is known."""
+
+    UNKNOWN = ""
+    """No bounce so far."""
+    DEFERRED = "deferred"
+    """The receiver does not take it now; Postfix goes on trying."""
+    DELIVERED = "delivered"
+    """The receiver's server took it."""
+    EXPIRED = "expired"
+    """Postfix gave up; the address may be a good one."""
+    BOUNCED = "bounced"
+    """The receiver refuses it for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,11 @@ class Attempt:
     outcome: str
     reply: str
     queue_id: str
+    fate: Fate = Fate.UNKNOWN
+    fate_at: datetime | None = None
+    """When we learned of the fate."""
+    diagnostic: str = ""
+    """What was said of it; hostile until checked, but printable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +108,14 @@ class Suppression:
     until: datetime | None
     """``None``: until somebody removes it."""
     reason: str
+    strikes: int = 0
+    """How many bounces led here; 0: none, somebody wanted it."""
 
 
 _SHOWN = tuple(
     column
     for column in report_job.columns
-    if column.name not in {"message", "legacy_message", "xml_gz", "due_at", "lease_owner", "lease_until"}
+    if column.name not in {"message", "legacy_message", "xml_gz", "lease_owner", "lease_until"}
 )
 
 
@@ -131,12 +158,51 @@ def claim_job(
     *,
     lease_seconds: int = 600,
     statuses: Sequence[JobStatus] = (JobStatus.PENDING, JobStatus.BUILT, JobStatus.SENDING),
+    after: int = 0,
+    due: datetime | None = None,
 ) -> ReportJob | None:
-    """The oldest job in one of *statuses* that nobody works on, leased to *owner*; ``None`` without one."""
-    wanted = [report_job.c.status.in_([status.value for status in statuses])]
+    """The oldest job in one of *statuses* that nobody works on, leased to *owner*; ``None`` without one.
+
+    *after* is the id of the last job of a run, which sees each once; with *due* only what is due by then.
+    """
+    wanted = [report_job.c.status.in_([status.value for status in statuses]), report_job.c.id > after]
+    if due is not None:
+        wanted.append(_is_due(due))
     lease = timedelta(seconds=lease_seconds)
     job_id = leases.claim(connection, report_job, wanted, owner=owner, now=now, lease=lease)
     return get(connection, job_id) if job_id is not None else None
+
+
+def claim_jobs(
+    connection: Connection,
+    owner: str,
+    now: datetime,
+    *,
+    most: int,
+    lease_seconds: int,
+    statuses: Sequence[JobStatus],
+    after: int = 0,
+    due: datetime | None = None,
+) -> list[ReportJob]:
+    """Like ``claim_job``, as many as *most*."""
+    claimed: list[ReportJob] = []
+    while len(claimed) < most:
+        job = claim_job(
+            connection, owner, now, lease_seconds=lease_seconds, statuses=statuses, after=after, due=due
+        )
+        if job is None:
+            break
+        claimed.append(job)
+        after = job.id
+    return claimed
+
+
+def keep_job(
+    connection: Connection, job_id: int, owner: str, now: datetime, *, lease_seconds: int = 600
+) -> bool:
+    """Let *owner*'s lease begin anew; false when somebody else works on the job by now."""
+    lease = timedelta(seconds=lease_seconds)
+    return leases.keep(connection, report_job, job_id, owner, now=now, lease=lease)
 
 
 def release_job(connection: Connection, job_id: int, owner: str) -> None:
@@ -154,15 +220,21 @@ def keep_message(
     rows: int,
     messages: int,
     now: datetime,
+    legacy_message: bytes | None = None,
+    reason: str = "",
 ) -> None:
-    """Freeze what will be sent, so that a retry sends the same octets; the job is now *built*."""
+    """Freeze what will be sent, so that a retry sends the same octets; the job is now *built*.
+
+    *legacy_message* is the same report in the form of RFC 7489, where somebody may want it.
+    """
     _update(
         connection,
         job_id,
         now,
         status=JobStatus.BUILT.value,
-        reason="",
+        reason=text(reason, 500),
         message=message,
+        legacy_message=legacy_message,
         xml_gz=xml_gz,
         destinations=_addresses(destinations),
         rows=rows,
@@ -181,6 +253,11 @@ def set_status(
 ) -> None:
     """Raises ``KeyError`` for a job that doesn't exist."""
     _update(connection, job_id, now, status=status.value, reason=text(reason, 500))
+
+
+def set_due(connection: Connection, job_id: int, due_at: datetime) -> None:
+    """When the job is to be sent, or tried again."""
+    connection.execute(update(report_job).where(report_job.c.id == job_id).values(due_at=to_micros(due_at)))
 
 
 def get(connection: Connection, job_id: int) -> ReportJob | None:
@@ -213,6 +290,14 @@ def message(connection: Connection, job_id: int) -> bytes | None:
     return found
 
 
+def legacy_message(connection: Connection, job_id: int) -> bytes | None:
+    """The same in the form of RFC 7489; ``None`` when nobody wanted it as the report was built."""
+    found: bytes | None = connection.scalar(
+        select(report_job.c.legacy_message).where(report_job.c.id == job_id)
+    )
+    return found
+
+
 def xml_gz(connection: Connection, job_id: int) -> bytes | None:
     """The report itself, as attached; ``None`` before it is built."""
     found: bytes | None = connection.scalar(select(report_job.c.xml_gz).where(report_job.c.id == job_id))
@@ -239,9 +324,7 @@ def attempts(connection: Connection, job_id: int) -> list[Attempt]:
     found = connection.execute(
         select(report_attempt).where(report_attempt.c.job_id == job_id).order_by(report_attempt.c.id)
     )
-    return [
-        Attempt(from_micros(row.at), row.recipient, row.outcome, row.reply, row.queue_id) for row in found
-    ]
+    return [_attempt(row) for row in found]
 
 
 def suppress(connection: Connection, address: str, until: datetime | None, reason: str) -> None:
@@ -276,6 +359,12 @@ def suppressions(connection: Connection) -> list[Suppression]:
     return [_suppression(row) for row in found]
 
 
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """What is due far in the future was put off by a clock that was wrong."""
+    due_at = report_job.c.due_at
+    return or_(due_at.is_(None), due_at <= to_micros(now), due_at > to_micros(now + LONGEST_WAIT))
+
+
 def _addresses(destinations: Sequence[str]) -> str:
     return to_json([text(address, 512) for address in destinations])
 
@@ -298,10 +387,24 @@ def _job(row: Row[*tuple[Any, ...]]) -> ReportJob:
             "destinations": tuple(from_json(values["destinations"])),
             "created_at": from_micros(values["created_at"]),
             "updated_at": from_micros(values["updated_at"]),
+            "due_at": from_micros(values["due_at"]) if values["due_at"] is not None else None,
         }
+    )
+
+
+def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
+    return Attempt(
+        at=from_micros(row.at),
+        recipient=row.recipient,
+        outcome=row.outcome,
+        reply=row.reply,
+        queue_id=row.queue_id,
+        fate=Fate(row.fate),
+        fate_at=from_micros(row.fate_at) if row.fate_at is not None else None,
+        diagnostic=row.diagnostic,
     )
 
 
 def _suppression(row: Row[*tuple[Any, ...]]) -> Suppression:
     until = from_micros(row.until) if row.until is not None else None
-    return Suppression(row.address, until, row.reason)
+    return Suppression(row.address, until, row.reason, row.strikes)

@@ -139,6 +139,14 @@ fact_folded = Table(
     sqlite_with_rowid=False,
 )
 
+fact_cause = Table(
+    "fact_cause",
+    METADATA,
+    Column("policy_key", _Hash, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
 quarantine = Table(
     "quarantine",
     METADATA,
@@ -197,6 +205,7 @@ report_job = Table(
     Column("updated_at", _Instant, nullable=False),
     UniqueConstraint("day", "policy_domain", "policy_key", "part"),
     Index(None, "status"),
+    Index(None, "report_id"),
 )
 
 report_attempt = Table(
@@ -224,6 +233,33 @@ report_destination = Table(
     Column("last_at", _Instant, nullable=False),
     Index(None, "first_at"),
     Index(None, "last_at"),
+)
+
+report_copy = Table(
+    "report_copy",
+    METADATA,
+    Column(
+        "job_id",
+        BigInteger,
+        ForeignKey("report_job.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("recipient", String(512), primary_key=True),
+    Column("form", String(10), nullable=False),
+    Column("mail_from", String(320), nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("hand_over", Text, nullable=False),
+)
+
+report_day = Table(
+    "report_day",
+    METADATA,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("copies", BigInteger, nullable=False),
+    Column("new_destinations", BigInteger, nullable=False),
+    Column("waiting", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
 )
 
 suppression = Table(
@@ -255,6 +291,7 @@ failure = Table(
     Column("lease_until", _Instant),
     Column("updated_at", _Instant, nullable=False),
     Index(None, "status", "first_at"),
+    Index(None, "report_id"),
 )
 
 signing_key = Table(
@@ -287,6 +324,13 @@ last_run = Table(
     METADATA,
     Column("name", String(64), primary_key=True),
     Column("at", _Instant, nullable=False),
+)
+
+secret = Table(
+    "secret",
+    METADATA,
+    Column("purpose", String(64), primary_key=True),
+    Column("key", LargeBinary, nullable=False),
 )
 
 account = Table(

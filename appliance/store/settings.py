@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from appliance.settings import Settings, from_document, to_document
 from appliance.settings.selection import check_selection
+from appliance.store import readiness
 from appliance.store.schema import settings_revision
 from appliance.store.values import from_micros, now, text, to_micros
 
@@ -76,6 +77,7 @@ def save(
     if in_force.settings == settings and in_force.number:
         return in_force
     check_selection(in_force.settings, settings)
+    readiness.check_selection(connection, in_force.settings, settings, now())
     revision = Revision(based_on + 1, settings, text(author, 64), now(), text(comment, 500))
     try:
         with connection.begin_nested():

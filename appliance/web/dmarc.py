@@ -47,11 +47,8 @@ def page() -> ResponseReturnValue:
 @for_admins
 def save() -> ResponseReturnValue:
     typed, based_on = form.typed(request.form), _number(request.form, BASED_ON)
-    match request.form.get("do"):
-        case "restore":
-            return _restore_actions(typed, based_on)
-        case "combine":
-            return _combine(typed, based_on)
+    if (draft := _only_filled_in(typed, based_on)) is not None:
+        return draft
     try:
         wanted = form.read(request.form)
     except InvalidSettings as error:
@@ -60,6 +57,8 @@ def save() -> ResponseReturnValue:
         return _show(typed, based_on=based_on, unsaved=True, unconfirmed=unconfirmed), 422
     try:
         _save(wanted, typed, based_on)
+    except InvalidSettings as error:
+        return _show(typed, based_on=based_on, unsaved=True, problems=error.problems), 422
     except SettingsConflict as conflict:
         return _show_conflict(conflict.current, wanted, typed, based_on)
     return redirect(url_for("dmarc.page"), 303)
@@ -78,8 +77,19 @@ def show_draft(typed: Mapping[str, str]) -> str:
     )
 
 
+def _only_filled_in(typed: form.Typed, based_on: int) -> ResponseReturnValue | None:
+    """The page after a button that changes the form and saves nothing; ``None`` for the others."""
+    match request.form.get("do"):
+        case "restore":
+            return _restore_actions(typed, based_on)
+        case "combine":
+            return _combine(typed, based_on)
+        case _:
+            return None
+
+
 def _save(wanted: Settings, typed: form.Typed, based_on: int) -> None:
-    """Save, and leave messages for the next page. Raises ``SettingsConflict``."""
+    """Save, and leave messages for the next page. Raises ``SettingsConflict``, and ``InvalidSettings``."""
     who = account()
     assert who is not None  # the guard lets nobody else in
     comment = request.form.get(COMMENT, "").strip()[:MAX_COMMENT]

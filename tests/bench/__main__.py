@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.bench import reports, search
 from tests.bench.candidates import CHECKOUT, OURS, Candidate, our_filter
 from tests.bench.corpus import Corpus, corpus
 from tests.bench.figures import Figures, Round, as_json, memory_lines, table
@@ -33,6 +34,10 @@ FIRST_MEMORY = 20_000  # messages until every cache and allocator has seen what 
 
 def main() -> int:
     options = _options()
+    if options.search:
+        return search.main(options.search)
+    if options.reports:
+        return reports.main(options.reports)
     made = corpus(CACHE, messages=options.corpus_messages)
     print(
         f"corpus: {len(made.mails)} messages of {made.average_octets / 1000:.1f} kB on average",
@@ -78,6 +83,22 @@ def _options() -> argparse.Namespace:
     add("--only", metavar="NAME", help="measure this one alone; ours is always there")
     add("--soak", type=int, default=0, metavar="N", help="afterwards: our memory after N messages")
     add("--profile", action="store_true", help="instead: where our filter's time goes")
+    add(
+        "--search",
+        type=int,
+        nargs="?",
+        const=search.EVENTS,
+        metavar="N",
+        help=f"instead: searches among N events ({search.EVENTS})",
+    )
+    add(
+        "--reports",
+        type=int,
+        nargs="?",
+        const=reports.ROWS,
+        metavar="N",
+        help=f"instead: the aggregate reports of a day with N rows ({reports.ROWS})",
+    )
     add("--corpus-messages", type=int, default=400, help="different messages (%(default)s)")
     add("--json", action="store_true", help="print the figures of every round as JSON")
     return parser.parse_args()

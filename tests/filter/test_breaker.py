@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from appliance.filter.breaker import CircuitBreaker, Failures
-from appliance.filter.counters import Count, own_counters, shared_counters
+from appliance.filter.counters import own_counters, shared_counters
+from appliance.store.nodes import Count
 
 
 def test_t47_a_limited_number_of_uses_is_allowed_and_it_resumes_by_itself() -> None:

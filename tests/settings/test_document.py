@@ -157,16 +157,10 @@ def test_lists_are_bounded() -> None:
     assert "10000" in problem.message
 
 
-def test_s31_reports_need_an_identity_and_a_reason_for_going_without_a_readiness_check() -> None:
-    identity = {"organization": "Example", "address": "reports@example.org"}
+def test_s31_reports_need_an_identity() -> None:
+    [problem] = problems_of({"reports": {"enabled": True, "readiness_override": "trial"}})
 
-    without_identity = problems_of({"reports": {"enabled": True, "readiness_override": "trial"}})
-    without_reason = problems_of({"reports": {"enabled": True, **identity}})
-
-    assert [problem.field for problem in (*without_identity, *without_reason)] == [
-        "reports.enabled",
-        "reports.readiness_override",
-    ]
+    assert problem.field == "reports.enabled"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Opening the store, its transactions and its troubles."""
 
 import ast
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,7 @@ from appliance.store.engine import (
     Store,
     StoreUnavailable,
     open_store,
+    store_at,
     upgrade,
 )
 from appliance.store.migrate import MIGRATIONS
@@ -90,7 +92,7 @@ def test_tables_without_row_numbers_are_the_same_in_migrations_and_schema(
 
 
 def test_a_missing_database_is_not_made_by_mistake(sqlite_url: str) -> None:
-    with pytest.raises(StoreUnavailable, match=r"there is no database .*db upgrade"):
+    with pytest.raises(StoreUnavailable, match=r"dmarcgate\.db is missing: .*db upgrade"):
         open_store(sqlite_url)
 
     assert not path_of(sqlite_url).exists()
@@ -248,8 +250,84 @@ def test_a_locked_database_is_reported_in_plain_words(sqlite_url: str) -> None:
 def test_a_damaged_database_is_reported_in_plain_words(sqlite_url: str) -> None:
     path_of(sqlite_url).write_bytes(b"This is not a database, whatever its name says. " * 100)
 
-    with pytest.raises(StoreUnavailable, match="can't be used: file is not a database"):
+    with pytest.raises(StoreUnavailable, match=r"is damaged \(file is not a database\): .*restore a backup"):
         open_store(sqlite_url, create=True)
+
+
+def test_f8_a_database_put_in_the_place_of_another_is_used_from_then_on(sqlite_url: str) -> None:
+    """And the old file's last connection does not delete the new one's log, whose name is the same."""
+    path = path_of(sqlite_url)
+    store = open_store(sqlite_url, create=True)
+    with store.begin() as connection:
+        audit.write(connection, "test", "old")
+    for file in path.parent.glob("dmarcgate.db*"):
+        file.rename(file.with_name("aside" + file.suffix))
+    with contextlib.closing(open_store(sqlite_url, create=True)) as new:
+        with new.begin() as connection:
+            audit.write(connection, "test", "new")
+
+        with store.begin() as connection:
+            audit.write(connection, "test", "second")
+        store.close()
+
+        assert path.with_name("dmarcgate.db-wal").exists()
+        assert actions(new) == ["second", "new"]
+
+
+def test_f8_a_database_that_vanished_is_named_and_not_made_anew(sqlite_url: str) -> None:
+    store = open_store(sqlite_url, create=True)
+    path_of(sqlite_url).unlink()
+
+    with pytest.raises(StoreUnavailable, match=r"dmarcgate\.db is missing: restore a backup"):
+        actions(store)
+
+    store.close()
+    assert not path_of(sqlite_url).exists()
+
+
+def test_f9_a_server_that_takes_no_writes_is_named_and_asked_anew_when_it_does(postgresql_url: str) -> None:
+    store, other = open_store(postgresql_url, create=True), open_store(postgresql_url)
+    read_only = "ALTER DATABASE {} SET default_transaction_read_only = {}"
+    name = postgresql_url.rpartition("/")[2]
+    with other.begin() as connection:
+        connection.exec_driver_sql(read_only.format(name, "on"))
+    store.close()  # its connections, that is
+
+    with pytest.raises(StoreUnavailable, match="takes no writes: its server is a read-only standby"):
+        note(store)
+    with other.begin() as connection:
+        connection.exec_driver_sql(read_only.format(name, "off"))
+    note(store)
+
+    assert actions(store) == ["noted"]
+    store.close()
+    other.close()
+
+
+def test_a_database_that_lost_its_tables_is_reported_with_the_remedy(store: Store) -> None:
+    with store.begin() as connection:
+        connection.execute(text("DROP TABLE audit"))
+
+    with pytest.raises(StoreUnavailable, match=r"lacks our tables \(.*audit.*\); run: dmarcgate db upgrade"):
+        note(store)
+
+
+def test_a_store_need_not_be_there_to_be_named(store_url: str) -> None:
+    """For a worker that must come up while the database is down."""
+    store = store_at(store_url)
+
+    with pytest.raises(StoreUnavailable):
+        note(store)
+    open_store(store_url, create=True).close()
+    note(store)
+
+    assert actions(store) == ["noted"]
+    store.close()
+
+
+def note(store: Store) -> None:
+    with store.begin() as connection:
+        audit.write(connection, "test", "noted")
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -327,6 +405,11 @@ def test_every_text_column_has_a_bound_or_is_a_document() -> None:
         "quarantine.envelope",
         "quarantine.release",
         "report_job.destinations",
+        "failure.document",
+        "failure.destinations",
+        "signing_key.private_key",
+        "signing_key.public_key",
+        "readiness.document",
         "audit.detail",
         "node.counters",
     }

@@ -183,23 +183,6 @@ def test_pages_of_events_neither_repeat_nor_miss_one(store: Store) -> None:
     assert listed == [one.event_id for one in reversed(records)]
 
 
-def test_events_are_found_by_what_an_administrator_knows(store: Store) -> None:
-    wanted = replace(
-        message("aaaaaaaaaaaa", passing("wanted.example"), envelope=replace(ENVELOPE, queue_id="QWANTED")),
-        message_id="<wanted@x.example>",
-    )
-    record(store, message("bbbbbbbbbbbb"), wanted, message("cccccccccccc"))
-
-    with store.read() as connection:
-        found = [
-            events.recent(connection, author_domain="wanted.example"),
-            events.recent(connection, queue_id="QWANTED"),
-            events.recent(connection, message_id="<wanted@x.example>"),
-        ]
-
-    assert [[event.event_id for event in rows] for rows in found] == [["aaaaaaaaaaaa"]] * 3
-
-
 def test_events_are_counted_in_a_half_open_period(store: Store) -> None:
     record(store, message())
 

@@ -442,3 +442,21 @@ def test_a_store_that_fails_loses_nothing_typed(anna: Visitor, store: Store, sav
     settings = saved.current().settings
     assert settings.reports.organization == "Mine"
     assert len(settings.verification.domains) == 2
+
+
+def test_agg_34_reports_are_not_switched_on_by_a_form_without_a_readiness_check(
+    anna: Visitor, saved: SettingsOf
+) -> None:
+    """The remedy stands beside the field that the reason would go into; S2 is refused in the same way."""
+    identity = {"reports.organization": "Example", "reports.address": "d@example.com"}
+
+    without_check = anna.change({"verification.enabled": "on", "reports.enabled": "on", **identity})
+    without_verification = anna.change(
+        {"reports.enabled": "on", "reports.readiness_override": "x", **identity}
+    )
+
+    assert (without_check.status, without_verification.status) == (REFUSED, REFUSED)
+    assert "run dmarcgate report readiness" in without_check.text
+    assert without_check.values["reports.organization"] == "Example"
+    assert "switch DMARC on" in without_verification.text
+    assert saved.current().number == 0

@@ -15,6 +15,7 @@ from appliance.lab.nameserver import Behaviour
 from appliance.settings import InvalidSettings
 from appliance.settings.names import SETTINGS, replaced
 from appliance.store import reports
+from appliance.store import settings as store_settings
 from appliance.store.reports import JobStatus
 from reporting.jobs import build_day, send_pending
 from tests.checks.mails import signed
@@ -226,9 +227,14 @@ def kept_for_reports(world: World) -> str:
 
 
 def switching_reports_on(world: World) -> str:
-    """What the page and the command line say to it; nothing is saved here."""
+    """What the page and the command line say to it; nothing stays saved."""
     try:
-        replaced(world.gateway.settings(), {"reports.enabled": True})
+        with world.gateway.store.begin() as connection:
+            attempt = connection.begin_nested()
+            before = store_settings.current(connection)
+            wanted = replaced(before.settings, {"reports.enabled": True})
+            store_settings.save(connection, wanted, based_on=before.number, author="a test")
+            attempt.rollback()
     except InvalidSettings as refused:
         return "refused, because of " + ", ".join(problem.field for problem in refused.problems)
     return "saved"

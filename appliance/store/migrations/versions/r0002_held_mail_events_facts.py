@@ -3,6 +3,7 @@
 Events lose the indexes that every message had to keep in order: they are indexed afterwards, block by block.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,12 +32,14 @@ _EVENT_INDEXES = (
 )
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+_held = sa.table("quarantine", *map(sa.column, ("event_id", "envelope", "mail_from", "client_ip")))
 _fact = sa.table("fact", *map(sa.column, ("policy_key", "hour", "row_key", "count")))
 _fact_row = sa.table("fact_row", *map(sa.column, ("key", "disposition", "document")))
 
 
 def upgrade() -> None:
     _extend_quarantine()
+    _fill_held(op.get_bind())
     _count_exceptions()
     _index_events_afterwards()
     _limit_facts()
@@ -50,6 +53,18 @@ def _extend_quarantine() -> None:
     with op.batch_alter_table("quarantine") as quarantine:
         for name, kind in _HELD:
             quarantine.alter_column(name, existing_type=kind, existing_nullable=False, server_default=None)
+
+
+def _fill_held(connection: sa.Connection) -> None:
+    """What is searched for in held mail, from its envelope; the connected client stands in for the effective one."""
+    for event_id, document in connection.execute(sa.select(_held.c.event_id, _held.c.envelope)).all():
+        envelope = json.loads(document)
+        values = {"mail_from": _storable(envelope["from"]), "client_ip": envelope["ip"] or ""}
+        connection.execute(sa.update(_held).where(_held.c.event_id == event_id).values(values))
+
+
+def _storable(address: str) -> str:
+    return address[:320].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _count_exceptions() -> None:
