@@ -45,6 +45,8 @@ class PostfixTable(_Table):
     """Where it takes mail from outside; asked whether bounces of reports would get in."""
     release: str = "127.0.0.1:10026"
     reports: str = "127.0.0.1:10027"
+    bounces: str = "unix:/run/dmarcgate/bounces.sock"
+    """Where the reports service takes bounces of reports from it."""
     log: Path = Path("/var/log/maillog")
     """Where Postfix's log goes: it says whether a release that broke off was taken."""
     configuration: Path = Path("/etc/postfix")
@@ -144,6 +146,7 @@ def _validated(values: dict[str, Any], file: Path) -> Node:
         ("postfix.smtp", node.postfix.smtp),
         ("postfix.release", node.postfix.release),
         ("postfix.reports", node.postfix.reports),
+        ("postfix.bounces", node.postfix.bounces),
     ):
         try:
             Endpoint.parse(text)

@@ -10,7 +10,7 @@ from appliance.lab.mailbox import Mailbox
 from appliance.lab.nameserver import NameServer, Zone
 from appliance.lab.ports import LOOPBACK, free_ports
 from appliance.lab.postfix import PostfixInstance
-from appliance.lab.postfix_config import PostfixConfig, PrivateConfig
+from appliance.lab.postfix_config import BOUNCE_ENDPOINT, PostfixConfig, PrivateConfig
 from appliance.lab.services import Command, Service, wait_for
 from appliance.settings import Settings, from_document
 from appliance.store import accounts, nodes
@@ -180,6 +180,7 @@ class Gateway:
                 "smtp": f"{LOOPBACK}:{self.postfix.config.smtp_port}",
                 "release": f"{LOOPBACK}:{self.postfix.config.release_port}",
                 "reports": f"{LOOPBACK}:{self.postfix.config.report_port}",
+                "bounces": BOUNCE_ENDPOINT,
                 "log": str(self.postfix.log_path),
                 "configuration": str(self.postfix.configuration_directory),
             },

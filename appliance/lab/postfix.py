@@ -89,6 +89,7 @@ class PostfixInstance:
         for name, text in (
             ("main.cf", self.config.main_cf(self.programs)),
             ("master.cf", self.config.master_cf()),
+            ("bounces", self.config.bounces()),
         ):
             path = self.configuration_directory / name
             path.write_text(text, encoding="utf-8")

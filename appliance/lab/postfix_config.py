@@ -6,7 +6,7 @@ from pathlib import Path
 
 from appliance.lab.ports import LOOPBACK
 from appliance.lab.postfix_programs import PostfixPrograms
-from appliance.mta.configuration import Configuration, main_cf, master_cf
+from appliance.mta.configuration import Configuration, bounces, main_cf, master_cf
 from appliance.mta.templating import render
 
 _INSTALLED = (
@@ -20,6 +20,10 @@ _INSTALLED = (
 
 FILTER_ENDPOINT = "unix:dmarcgate/filter.sock"
 """As Postfix names it: relative to the queue."""
+
+
+BOUNCE_ENDPOINT = "unix:dmarcgate/bounces.sock"
+"""Where the reports service takes bounces, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +58,17 @@ class PrivateConfig(ABC):
     def master_cf(self) -> str:
         return master_cf(self._placed())
 
+    def bounces(self) -> str:
+        """The text of the table of bounce addresses."""
+        return bounces(self._placed())
+
     def _placed(self) -> Configuration:
         return replace(
             self.form,
             smtp_listen=f"{LOOPBACK}:{self.smtp_port}",
             release_listen=f"{LOOPBACK}:{self.release_port}",
             report_listen=f"{LOOPBACK}:{self.report_port}",
+            bounce_endpoint=BOUNCE_ENDPOINT,
             log_file=str(self.directory.resolve() / "maillog"),
         )
 
@@ -83,6 +92,8 @@ class PostfixConfig(PrivateConfig):
     hostname: str = "gateway.example"
     filter_endpoint: str = FILTER_ENDPOINT
     """The filter's socket as Postfix names it. ``""``: no filter."""
+    bounce_domain: str = ""
+    """Where bounces of our reports go. ``""``: the first inside domain."""
     internal_networks: tuple[str, ...] = ()
     """Clients that may relay. Empty, so that the lab's own address counts as outside."""
     message_size_limit_octets: int = 50_000_000
@@ -97,6 +108,7 @@ class PostfixConfig(PrivateConfig):
             verify_recipients=False,
             internal_networks=self.internal_networks,
             filter_endpoint=self.filter_endpoint,
+            bounce_domain=self.bounce_domain or self.inside_domains[0],
             message_size_limit_octets=self.message_size_limit_octets,
         )
 

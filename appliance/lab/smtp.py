@@ -58,7 +58,8 @@ class RefusedError(Exception):
 class SmtpClient:
     """One connection to a server on loopback, as a context manager.
 
-    With *client_ip* the server is told by XCLIENT to take that for our address; it allows so once a connection.
+    With *client_ip* the server is told by XCLIENT to take that for our address; it allows so once a connection. With
+    *login* as well it believes that we have signed in under that name.
     *source_ip* is one of this machine's own addresses, to connect from.
     Raises ``RefusedError`` and, when the connection breaks, ``smtplib.SMTPServerDisconnected`` or ``OSError``.
     """
@@ -70,6 +71,7 @@ class SmtpClient:
         helo: str = "client.example",
         client_ip: str | None = None,
         client_name: str | None = None,
+        login: str = "",
         source_ip: str = "",
         seconds: float = 60.0,
     ) -> None:
@@ -77,6 +79,7 @@ class SmtpClient:
         self._helo = helo
         self._client_ip = client_ip
         self._client_name = client_name
+        self._login = login
         self._smtp = smtplib.SMTP(timeout=seconds, local_hostname=helo, source_address=(source_ip, 0))
         self._smtp.command_encoding = "utf-8"  # addresses of SMTPUTF8
 
@@ -176,7 +179,8 @@ class SmtpClient:
     def _xclient_arguments(self, client_ip: str) -> str:
         address = ip_address(client_ip)
         shown = f"IPV6:{address}" if isinstance(address, IPv6Address) else str(address)
-        return f"ADDR={shown} NAME={self._client_name or '[UNAVAILABLE]'}"
+        login = f" LOGIN={self._login}" if self._login else ""
+        return f"ADDR={shown} NAME={self._client_name or '[UNAVAILABLE]'}{login}"
 
 
 def send_message(
@@ -188,6 +192,7 @@ def send_message(
     helo: str = "client.example",
     client_ip: str | None = None,
     client_name: str | None = None,
+    login: str = "",
     source_ip: str = "",
     mail_parameters: Sequence[str] = (),
     rcpt_parameters: Sequence[str] = (),
@@ -195,7 +200,7 @@ def send_message(
     """Send one message on a connection of its own; a refusal at any stage is a ``Reply``, a broken connection an exception."""
     try:
         with SmtpClient(
-            port, helo=helo, client_ip=client_ip, client_name=client_name, source_ip=source_ip
+            port, helo=helo, client_ip=client_ip, client_name=client_name, login=login, source_ip=source_ip
         ) as client:
             return client.send(
                 mail_from=mail_from,

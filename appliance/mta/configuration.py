@@ -1,4 +1,4 @@
-"""What can differ between two gateways' Postfix, and ``main.cf`` and ``master.cf`` made of it."""
+"""What can differ between two gateways' Postfix, and the files of its configuration made of it."""
 
 import re
 from collections.abc import Mapping
@@ -48,6 +48,12 @@ class Configuration:
     """Takes our own reports, past the filter. On loopback only, too."""
     filter_endpoint: str = "unix:/run/dmarcgate/filter.sock"
     """The filter's socket as Postfix names it; a relative path is relative to the queue. ``""``: no filter."""
+    bounce_domain: str = ""
+    """The domain of the addresses that reports are sent from: the setting ``reports.bounce_domain``, or where it is
+    empty the domain of the report address. Another domain than those inside is for these addresses alone.
+    ``""``: bounces are not taken."""
+    bounce_endpoint: str = "unix:/run/dmarcgate/bounces.sock"
+    """Where the reports service takes bounces, as Postfix names it."""
     message_size_limit_octets: int = 50_000_000
     certificate_file: str = ""
     """Our certificate and the chain above it, as PEM. ``""``: no TLS for clients."""
@@ -83,6 +89,11 @@ def main_cf(configuration: Configuration, parameters: Mapping[str, str]) -> str:
 def master_cf(configuration: Configuration) -> str:
     """The text of ``master.cf``."""
     return render("appliance.mta", "master.cf.j2", _variables(configuration))
+
+
+def bounces(configuration: Configuration) -> str:
+    """The text of ``bounces``, beside ``main.cf``: which addresses are those that reports are sent from."""
+    return render("appliance.mta", "bounces.j2", _variables(configuration))
 
 
 def _variables(configuration: Configuration) -> dict[str, object]:

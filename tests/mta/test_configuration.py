@@ -13,7 +13,7 @@ import pytest
 import appliance.mta
 from appliance.lab.postfix import PostfixInstance
 from appliance.lab.postfix_programs import clean_environment, find_postfix
-from appliance.mta.configuration import Configuration, main_cf, master_cf
+from appliance.mta.configuration import Configuration, bounces, main_cf, master_cf
 from tests.mta.instances import appliance_below
 
 TEMPLATES = Path(appliance.mta.__file__).parent / "templates"
@@ -29,6 +29,8 @@ LARGE = Configuration(
     outgoing_host="smarthost.example",
     outgoing_port=587,
     postmaster="hostmaster@corp.example",
+    bounce_domain="bounces.example",
+    bounce_endpoint="unix:/run/dmarcgate/other.sock",
     smtp_listen="192.0.2.1:25",
     smtp_processes=50,
     certificate_file="/etc/dmarcgate/chain.pem",
@@ -69,9 +71,10 @@ def test_ansible_writes_the_same_files(configuration: Configuration, parameters:
     }
     variables["postfix_parameters"] = parameters
 
-    written = {name: as_ansible_does(name, variables) for name in ("main.cf.j2", "master.cf.j2")}
+    written = {path.name: as_ansible_does(path.name, variables) for path in TEMPLATES.iterdir()}
 
     assert written == {
+        "bounces.j2": bounces(configuration),
         "main.cf.j2": main_cf(configuration, parameters),
         "master.cf.j2": master_cf(configuration),
     }
@@ -253,7 +256,7 @@ REQUIRED = {
     },
     "traces": {"enable_long_queue_ids": "yes"},
     "SMTPUTF8": {"smtputf8_enable": "yes"},
-    "TLS": {
+    "TLS AGG-35": {
         "smtpd_tls_protocols": "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1",
         "smtpd_tls_mandatory_protocols": "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1",
         "smtp_tls_protocols": "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1",
@@ -265,6 +268,9 @@ REQUIRED = {
 VARIABLE = {"smtpd_client_event_limit_exceptions": "10.0.0.0/8, [2001:db8::]/32"}
 """What follows the internal networks, where some are set."""
 
+BOUNCES_FIRST = re.compile(r"check_recipient_access regexp:\S+/bounces, ")
+"""Who may send to bounce addresses, where there are any."""
+
 
 @pytest.mark.system
 @pytest.mark.parametrize("row", REQUIRED)
@@ -275,7 +281,8 @@ def test_t9_t25_f1_postfix_works_by_the_required_values(written: PostfixInstance
 
     values = in_force(written)
 
-    assert {name: values.get(name, "unknown") for name in required} == required
+    found = {name: BOUNCES_FIRST.sub("", values.get(name, "unknown")) for name in required}
+    assert found == required
 
 
 STRESSED = re.compile(r"\$\{stress\?\{(\w+)\}:\{(\w+)\}\}|\$\{stress\?(\w+)\}\$\{stress:(\w+)\}")
@@ -329,15 +336,15 @@ def test_only_the_mail_listener_is_open_and_only_the_other_two_pass_the_filter_b
     assert [listener.partition(":")[0] for listener in listeners] == ["127.0.0.1"] * 3
     unfiltered = [name.partition("/")[0] for name, value in options if name.endswith("/smtpd_milters")]
     assert unfiltered == listeners[1:]
-    told_the_event = [
+    told_a_name = [
         name.partition("/")[0] for name, value in options if name.endswith("xforward_hosts") and value
     ]
-    assert told_the_event == [listeners[1]]
+    assert told_a_name == listeners[1:]
     assert [value for name, value in options if name.endswith("xclient_hosts")] == ["", ""]
 
 
 def test_nobody_can_claim_another_address_on_the_appliance() -> None:
-    """XCLIENT is the lab's; only released mail names its event by XFORWARD."""
+    """XCLIENT is the lab's; released mail and reports name themselves by XFORWARD."""
     main, master = main_cf(LARGE, NEWEST), master_cf(LARGE)
 
     assert "xclient" not in main.lower()
@@ -346,7 +353,7 @@ def test_nobody_can_claim_another_address_on_the_appliance() -> None:
         ("xclient", ""),
         ("xforward", "127.0.0.0/8"),
         ("xclient", ""),
-        ("xforward", ""),
+        ("xforward", "127.0.0.0/8"),
     ]
 
 
@@ -364,6 +371,10 @@ def test_f17_the_filter_has_at_most_as_many_connections_as_there_are_processes()
     assert service.split()[6:] == ["50", "smtpd"]
 
 
+OURS = ["bounces_destination_recipient_limit", "return_path"]
+"""Named after a transport and a class of restrictions of our own."""
+
+
 @pytest.mark.system
 def test_every_unguarded_parameter_is_known_here(requires_postfix: None) -> None:
     """So that a typing error cannot pass for a parameter of another version."""
@@ -371,4 +382,34 @@ def test_every_unguarded_parameter_is_known_here(requires_postfix: None) -> None
 
     names = re.findall(r"^(\w+) =", main_cf(LARGE, OLDEST), re.MULTILINE)
 
-    assert [name for name in names if name not in known] == []
+    assert [name for name in names if name not in known] == OURS
+
+
+@pytest.mark.parametrize(
+    ("form", "domains"),
+    [
+        pytest.param(SMALL, "corp.example", id="none"),
+        pytest.param(replace(SMALL, bounce_domain="corp.example"), "corp.example", id="an inside domain"),
+        pytest.param(replace(SMALL, bounce_domain="gw.example"), "corp.example, gw.example", id="our name"),
+        pytest.param(replace(SMALL, bounce_domain="b.example"), "corp.example, b.example", id="a domain of its own"),
+    ],
+)  # fmt: skip
+def test_bnc_05_only_bounces_are_taken_at_a_domain_that_is_there_for_them(
+    form: Configuration, domains: str
+) -> None:
+    text = main_cf(form, NEWEST)
+
+    only_bounces = [form.bounce_domain] if ", " in domains else []
+    assert f"\nrelay_domains = {domains}\n" in text
+    assert re.findall(r"\{ (\S+) = error:5\.1\.1 this domain takes nothing but", text) == only_bounces
+    assert ("\nvirtual_alias_domains = $myhostname\n" in text) == (form.hostname not in domains)
+    assert ("\ntransport_maps = " in text) == bool(form.bounce_domain)
+    assert ("/^bounces" in bounces(form)) == bool(form.bounce_domain)
+
+
+def test_bounces_are_refused_as_such_where_the_inside_server_is_not_asked() -> None:
+    text = main_cf(replace(LARGE, verify_recipients=False), NEWEST)
+
+    assert (
+        "\nsmtpd_recipient_restrictions = check_recipient_access regexp:$config_directory/bounces\n" in text
+    )
