@@ -117,8 +117,9 @@ class Handler:
 
     async def _carry_out(self, judged: Judged, budget: CpuBudget) -> tuple[Reply, bool]:
         """The reply, after everything it promises is on disk; and whether the event was recorded."""
+        authserv_id = self._our_name(judged.policy)
         with budget:
-            marks = judged.marks(self._our_name(judged.policy))
+            marks = judged.marks(authserv_id)
         if judged.verdict.skip is Skip.OFF:
             return marks, False
         kept = None
@@ -128,7 +129,7 @@ class Handler:
             except OSError as error:
                 self._log.error("quarantine-failed", qid=judged.message.envelope.queue_id, error=str(error))
                 return Refuse(_CANNOT_KEEP), False
-        recorded = await self._recorder.record(judged.record(self._node), kept)
+        recorded = await self._recorder.record(judged.record(self._node, authserv_id), kept)
         if kept is not None and not recorded:
             return Refuse(_CANNOT_KEEP), False
         return _reply(judged, marks), recorded

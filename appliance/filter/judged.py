@@ -6,6 +6,7 @@ from functools import cached_property
 from appliance.checks.answers import to_json
 from appliance.checks.authenticate import Assessment
 from appliance.dmarc.evaluation import Evaluation
+from appliance.filter.samples import failure_samples, failures_room
 from appliance.mail import results_header
 from appliance.mail.automatic import is_automatic
 from appliance.mail.message import HeaderField, Message
@@ -70,7 +71,7 @@ class Judged:
         left = (field for at, field in enumerate(self.message.fields) if at not in marks.delete)
         return replace(self.message, fields=(*marks.insert, *left))
 
-    def record(self, node: str) -> MessageRecord:
+    def record(self, node: str, authserv_id: str) -> MessageRecord:
         message, assessment = self.message, self.assessment
         return MessageRecord(
             event_id=self.event_id,
@@ -87,7 +88,19 @@ class Judged:
             answers=to_json(assessment.answers) if assessment else b"",
             for_reports=self._counts_in_reports(),
             causes_report=not is_automatic(message),
+            recipient_domain=self.policy.settings.reports.recipient_domain,
             exception=self.verdict.exception,
+            failures=failure_samples(
+                message,
+                self.origin,
+                self.verdict,
+                assessment,
+                self.policy.settings,
+                event_id=self.event_id,
+                node=node,
+                authserv_id=authserv_id,
+            ),
+            failures_room=failures_room(self.policy.settings),
         )
 
     def quarantine_row(self, node: str, kept: Message, digest: str) -> QuarantineRow:

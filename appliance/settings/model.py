@@ -219,6 +219,11 @@ class Reports(_Group):
         title="Collect without sending",
         description="While reports are off: count what they would say, and send nothing.",
     )
+    recipient_domain: bool = Field(
+        default=True,
+        title="Name the recipients' domain",
+        description="In aggregate reports, where all recipients of a message share one.",
+    )
     format: ReportForm = Field(ReportForm.RFC9990, title="Form of aggregate reports")
     legacy_domains: Domains = Field(
         (),
@@ -237,7 +242,7 @@ class Reports(_Group):
         ge=0,
         le=1_000_000,
         title="Destinations a day",
-        description="Addresses in all; what is beyond is not sent, counted and shown.",
+        description="Reports in all, each to one address; what is beyond is not sent, counted and shown.",
     )
     bounce_domain: DomainName = Field(
         "",

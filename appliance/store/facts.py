@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, and_, exists, func, select, true
 
 from appliance.store import fact_flood
 from appliance.store.batch import BatchInsert, Insert
@@ -114,14 +114,20 @@ def add_hours(
     fact_flood.add(connection, sorted(folded))
 
 
-def policy_groups(connection: Connection, begin: int, end: int) -> list[PolicyGroup]:
-    """The groups with facts in ``[begin, end)`` (Unix seconds) whose record asks for reports (AGG-18)."""
+def policy_groups(
+    connection: Connection, begin: int, end: int, *, policy_domain: str | None = None
+) -> list[PolicyGroup]:
+    """The groups with facts in ``[begin, end)`` (Unix seconds) whose record asks for reports (AGG-18).
+
+    All, or those of one *policy_domain*.
+    """
     seen = exists().where(
         and_(fact.c.policy_key == published_policy.c.key, fact.c.hour >= begin, fact.c.hour < end)
     )
+    of_domain = true() if policy_domain is None else published_policy.c.policy_domain == policy_domain
     found = connection.execute(
         select(published_policy.c.document)
-        .where(published_policy.c.rua_present, seen)
+        .where(published_policy.c.rua_present, of_domain, seen)
         .order_by(published_policy.c.policy_domain, published_policy.c.key)
     )
     return [_group_from(document) for (document,) in found]
@@ -139,7 +145,7 @@ def group(connection: Connection, key: str) -> PolicyGroup | None:
 
 def aggregate_rows(
     connection: Connection, group: PolicyGroup, begin: int, end: int
-) -> Iterator[tuple[ReportRow, int]]:
+) -> Generator[tuple[ReportRow, int], None, None]:
     """The rows of one report with their counts, always in the same order; read inside the transaction.
 
     The period lies within one UTC day: what was seen on two days are two rows.
@@ -151,14 +157,14 @@ def aggregate_rows(
         .group_by(fact.c.row_key)
         .subquery()
     )
-    found = connection.execute(
+    wanted = (
         select(fact_row.c.document, counts.c.total)
         .join(counts, counts.c.row_key == fact_row.c.key)
-        .order_by(counts.c.row_key),
-        execution_options={"yield_per": ROWS_AT_ONCE},
+        .order_by(counts.c.row_key)
     )
-    for document, total in found:
-        yield _row_from(group, document), int(total)
+    with connection.execute(wanted, execution_options={"yield_per": ROWS_AT_ONCE}) as found:
+        for document, total in found:
+            yield _row_from(group, document), int(total)
 
 
 def folded(connection: Connection, group: PolicyGroup, begin: int, end: int) -> int:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from appliance.store import events, quarantine
+from sqlalchemy import Connection
+
+from appliance.store import events, failure_intake, quarantine
 from appliance.store.engine import Store, StoreUnavailable
 from appliance.store.quarantine import QuarantineRow
 from appliance.store.records import MessageRecord
@@ -165,6 +167,7 @@ class Recorder:
             # It may have taken long to get here: the client of a message that was given up comes again with it.
             wanted = [item for item in items if not item.committed.done()]
             events.record(connection, [item.record for item in wanted])
+            _record_failures(connection, [item.record for item in wanted])
             for item in wanted:
                 if item.quarantined is not None:
                     quarantine.add(connection, item.quarantined)
@@ -184,6 +187,12 @@ class _Batch:
     def _set(self, troubles: list[str | None]) -> None:
         if not self.done.done():
             self.done.set_result(troubles)
+
+
+def _record_failures(connection: Connection, records: Sequence[MessageRecord]) -> None:
+    samples = [sample for record in records for sample in record.failures]
+    if samples:
+        failure_intake.add(connection, samples, room=max(record.failures_room for record in records))
 
 
 def _settle(item: _Item, *, committed: bool) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from appliance.mail.authentication import Authentication
 from appliance.mail.message import Envelope, IPAddress
 from appliance.policy import Override, Verdict
+from appliance.store.failure_samples import FailureSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,14 @@ class MessageRecord:
     """Whether it counts in aggregate reports: not while they are off (S31), nor for mail to our report addresses."""
     causes_report: bool = True
     """Whether a report may go out because of it. What is itself about mail counts only in one that goes out anyway."""
+    recipient_domain: bool = True
+    """Whether reports may name the domain that all recipients share."""
     exception: str = ""
     """The key of the exception list's entry that applied; ``""`` without one."""
+    failures: tuple[FailureSample, ...] = ()
+    """What failure reports are asked for; always empty while they are off."""
+    failures_room: int = 0
+    """How many different failures a UTC day may keep."""
 
 
 @dataclass(frozen=True, slots=True)

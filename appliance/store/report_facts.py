@@ -1,6 +1,6 @@
 """What the building of reports asks of the facts: how many rows a report would get, and what has none."""
 
-from sqlalchemy import Connection, and_, exists, func, literal, select
+from sqlalchemy import Connection, and_, exists, func, literal, select, true
 
 from appliance.store import fact_flood
 from appliance.store.facts import PolicyGroup, group
@@ -46,8 +46,10 @@ def any_row(connection: Connection, key: str, begin: int, end: int) -> bool:
     return connection.execute(wanted).first() is not None
 
 
-def folded_groups(connection: Connection, begin: int, end: int) -> list[PolicyGroup]:
-    """The groups that ask for reports and whose every message in ``[begin, end)`` was folded."""
+def folded_groups(
+    connection: Connection, begin: int, end: int, *, policy_domain: str | None = None
+) -> list[PolicyGroup]:
+    """The groups that ask for reports and whose every message in ``[begin, end)`` was folded; or one domain's."""
     is_folded = exists().where(
         and_(
             fact_folded.c.policy_key == published_policy.c.key,
@@ -60,7 +62,12 @@ def folded_groups(connection: Connection, begin: int, end: int) -> list[PolicyGr
     )
     keys = connection.scalars(
         select(published_policy.c.key)
-        .where(published_policy.c.rua_present, is_folded, ~has_rows)
+        .where(
+            published_policy.c.rua_present,
+            true() if policy_domain is None else published_policy.c.policy_domain == policy_domain,
+            is_folded,
+            ~has_rows,
+        )
         .order_by(published_policy.c.policy_domain, published_policy.c.key)
     ).all()
     found = [group(connection, key.hex()) for key in keys]

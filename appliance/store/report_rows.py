@@ -16,6 +16,7 @@ MAX_COMMENT = 200  # AGG-15
 MAX_ERROR = 1000
 
 _NOT_PLAIN = re.compile(r"[^ -?A-~]")  # all but printable ASCII, and the @ of an address
+_WORD = re.compile(r"[^\s<>@]+(@)?")  # with the @ after a local part
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def row_of(record: MessageRecord, judgement: Judgement) -> ReportRow | None:
         reasons=tuple((o.type.value, plain(o.comment, MAX_COMMENT)) for o in judgement.overrides),
         header_from=evaluation.author_domain,
         envelope_from=_a_label(domain_of(record.envelope.mail_from)),
-        envelope_to=_recipients_domain(record.envelope),
+        envelope_to=_recipients_domain(record.envelope) if record.recipient_domain else "",
         dkim=_signatures(authentication.dkim, judgement),
         spf_domain=authentication.spf.domain,
         spf_scope=SpfScope.MAIL_FROM.value,
@@ -145,5 +146,8 @@ def _a_label(domain: str) -> str:
 
 
 def plain(text: str, limit: int) -> str:
-    """Printable ASCII only, and no ``@``: whatever it was made from, no address gets into a report."""
-    return _NOT_PLAIN.sub("?", text[:limit])
+    """Printable ASCII only, and no address, not even its local part: whatever it was made from, none gets into a report."""
+    shown = text[: 2 * limit]
+    if "@" in shown:
+        shown = _WORD.sub(lambda word: "?" if word[1] else word[0], shown)
+    return _NOT_PLAIN.sub("?", shown[:limit])

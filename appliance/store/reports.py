@@ -270,6 +270,7 @@ def jobs(
     limit: int = 50,
     *,
     day: date | None = None,
+    domain: str | None = None,
     status: JobStatus | None = None,
     before: int | None = None,
 ) -> list[ReportJob]:
@@ -277,6 +278,8 @@ def jobs(
     wanted = select(*_SHOWN).order_by(report_job.c.id.desc()).limit(limit)
     if day is not None:
         wanted = wanted.where(report_job.c.day == day.isoformat())
+    if domain is not None:
+        wanted = wanted.where(report_job.c.policy_domain == domain)
     if status is not None:
         wanted = wanted.where(report_job.c.status == status.value)
     if before is not None:
@@ -324,7 +327,7 @@ def attempts(connection: Connection, job_id: int) -> list[Attempt]:
     found = connection.execute(
         select(report_attempt).where(report_attempt.c.job_id == job_id).order_by(report_attempt.c.id)
     )
-    return [_attempt(row) for row in found]
+    return [read_attempt(row) for row in found]
 
 
 def suppress(connection: Connection, address: str, until: datetime | None, reason: str) -> None:
@@ -392,7 +395,7 @@ def _job(row: Row[*tuple[Any, ...]]) -> ReportJob:
     )
 
 
-def _attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
+def read_attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
     return Attempt(
         at=from_micros(row.at),
         recipient=row.recipient,

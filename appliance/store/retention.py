@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -32,6 +32,7 @@ from appliance.store.schema import (
     fact_folded,
     fact_row,
     published_policy,
+    report_job,
 )
 from appliance.store.values import MILLION, to_micros
 
@@ -96,6 +97,15 @@ def delete_old_facts(store: Store, *, before: datetime) -> DeletedFacts:
     _delete(store, fact_cause, _key_of(fact_cause).where(fact_cause.c.day < day))
     rows = _delete(store, fact_row, _key_of(fact_row).where(fact_row.c.key < day.to_bytes(2, "big")))
     return DeletedFacts(facts, rows, _delete_unused_policies(store))
+
+
+def delete_old_reports(store: Store, *, before: datetime) -> int:
+    """Delete the reports about UTC days that ended before then, with their copies and attempts; how many they were.
+
+    Which addresses ever got one stays known.
+    """
+    day = before.astimezone(UTC).date().isoformat()
+    return _delete(store, report_job, _key_of(report_job).where(report_job.c.day < day))
 
 
 def _first_that_fits(connection: Connection, most_octets: int) -> int:

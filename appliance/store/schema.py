@@ -274,13 +274,16 @@ suppression = Table(
 failure = Table(
     "failure",
     METADATA,
-    Column("key", _Hash, primary_key=True),
+    Column("id", _Counter, primary_key=True),
+    Column("key", _Hash, nullable=False),
+    Column("alike", _Hash, nullable=False),
     Column("event_id", String(12), nullable=False),
     Column("policy_domain", String(253), nullable=False),
     Column("author_domain", String(253), nullable=False),
     Column("first_at", _Instant, nullable=False),
     Column("last_at", _Instant, nullable=False),
     Column("incidents", BigInteger, nullable=False),
+    Column("reported", BigInteger, nullable=False),
     Column("document", Text, nullable=False),
     Column("report_id", String(255), nullable=False),
     Column("status", String(10), nullable=False),
@@ -290,8 +293,9 @@ failure = Table(
     Column("lease_owner", String(128)),
     Column("lease_until", _Instant),
     Column("updated_at", _Instant, nullable=False),
-    Index(None, "status", "first_at"),
-    Index(None, "report_id"),
+    UniqueConstraint("key"),
+    Index(None, "status"),
+    *(Index(None, name) for name in ("alike", "first_at", "report_id", "updated_at")),
 )
 
 signing_key = Table(
@@ -324,6 +328,7 @@ last_run = Table(
     METADATA,
     Column("name", String(64), primary_key=True),
     Column("at", _Instant, nullable=False),
+    Column("message", LargeBinary),
 )
 
 secret = Table(

@@ -11,9 +11,14 @@ from appliance.store.values import text
 KEY_OCTETS = 32
 
 
-def shared_key(connection: Connection, purpose: str) -> bytes:
-    """The key for *purpose*, made when it is first asked for: in a transaction that may write."""
+def shared_key(connection: Connection, purpose: str, *, lock: bool = False) -> bytes:
+    """The key for *purpose*, made when it is first asked for: in a transaction that may write.
+
+    With *lock* whoever else asks so waits until this transaction ends.
+    """
     wanted = select(secret_table.c.key).where(secret_table.c.purpose == text(purpose, 64))
+    if lock:
+        wanted = wanted.with_for_update()
     known: bytes | None = connection.scalar(wanted)
     if known is None:
         new = insert_for(connection.dialect, secret_table).values(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, distinct, func, select
+from sqlalchemy import Connection, case, distinct, func, select, true
 
 from appliance.dmarc.evaluation import DmarcWord
 from appliance.store.schema import event
@@ -25,7 +25,7 @@ class AuthorDomainFigures:
 @dataclass(frozen=True, slots=True)
 class TopAuthorDomains:
     domains: tuple[AuthorDomainFigures, ...]
-    """By number of messages, the largest first."""
+    """The largest number first."""
     since: datetime
     """From when on messages were counted: later than asked for where there were too many."""
 
@@ -37,8 +37,12 @@ def top_author_domains(
     *,
     limit: int = 20,
     most_events: int = MOST_EVENTS,
+    by_failures: bool = False,
 ) -> TopAuthorDomains:
-    """The Author Domains of the verified messages received in ``[since, until)``: at most the newest *most_events*."""
+    """The Author Domains of the verified messages received in ``[since, until)``: at most the newest *most_events*.
+
+    *by_failures*: only those of which any failed, in the order of their failures.
+    """
     received = event.c.received_at
     newest = (
         select(received, event.c.author_domain, event.c.client_ip, event.c.result)
@@ -54,7 +58,8 @@ def top_author_domains(
         select(newest.c.author_domain, messages, failed, func.count(distinct(newest.c.client_ip)))
         .where(newest.c.author_domain != "")
         .group_by(newest.c.author_domain)
-        .order_by(messages.desc(), newest.c.author_domain)
+        .having(failed > 0 if by_failures else true())
+        .order_by((failed if by_failures else messages).desc(), newest.c.author_domain)
         .limit(limit)
     )
     return TopAuthorDomains(

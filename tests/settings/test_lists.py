@@ -66,7 +66,11 @@ LABELS = st.one_of(
     st.from_regex(r"xn--[a-z0-9]{1,12}", fullmatch=True),
     st.sampled_from(["bücher", "пример", "例え", "ไทย", "faß", "ශ්‍රී", "بازار", "Σίσυφος"]).map(to_a_label),
 )
-DOMAINS = st.lists(LABELS, min_size=2, max_size=4).map(".".join).filter(is_domain)
+DOMAINS = (
+    st.lists(LABELS, min_size=2, max_size=4)
+    .map(".".join)
+    .filter(lambda name: is_domain(name) and not name.rpartition(".")[2].isdecimal())
+)
 DOMAIN_RECORDS = st.builds(DomainRecord, DOMAINS, st.booleans(), COMMENTS)
 NETWORKS = st.one_of(
     st.tuples(st.ip_addresses(v=4), st.integers(1, 32)),

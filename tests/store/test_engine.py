@@ -405,6 +405,7 @@ def test_every_text_column_has_a_bound_or_is_a_document() -> None:
         "quarantine.envelope",
         "quarantine.release",
         "report_job.destinations",
+        "report_copy.hand_over",
         "failure.document",
         "failure.destinations",
         "signing_key.private_key",

@@ -154,14 +154,14 @@ def test_an_error_never_carries_an_address() -> None:
     assert "@" not in error
 
 
-def test_AGG_09_overrides_leave_alignment_as_it_is_and_AGG_10_give_the_reason() -> None:  # noqa: N802
+def test_agg_09_overrides_leave_alignment_as_it_is_and_agg_10_give_the_reason() -> None:
     made = row(message("0123456789ab", failing()))
 
     assert (made.disposition, made.dkim_aligned, made.spf_aligned) == ("quarantine", False, False)
     assert made.reasons == (("mailing_list", "list header fields"),)
 
 
-def test_AGG_11_a_temporary_error_with_a_record_is_a_row_with_disposition_none() -> None:  # noqa: N802
+def test_agg_11_a_temporary_error_with_a_record_is_a_row_with_disposition_none() -> None:
     judgement = Judgement(
         Evaluation("sender.example", DmarcWord.TEMPERROR, found(), Policy.REJECT),
         Row.TEMPORARY_ERROR,
@@ -175,7 +175,7 @@ def test_AGG_11_a_temporary_error_with_a_record_is_a_row_with_disposition_none()
     assert made.reasons == (("other", "temporary DNS error"),)
 
 
-def test_AGG_12_signatures_stand_in_the_order_of_their_worth() -> None:  # noqa: N802
+def test_agg_12_signatures_stand_in_the_order_of_their_worth() -> None:
     order = [
         DkimResult(DkimWord.PASS, "sender.example", "strict"),
         DkimResult(DkimWord.PASS, "mail.sender.example", "relaxed"),
@@ -189,7 +189,7 @@ def test_AGG_12_signatures_stand_in_the_order_of_their_worth() -> None:  # noqa:
     assert [selector for _, selector, _, _ in made.dkim] == ["strict", "relaxed", "other", "broken"]
 
 
-def test_AGG_12_at_most_a_hundred_signatures_are_listed() -> None:  # noqa: N802
+def test_agg_12_at_most_a_hundred_signatures_are_listed() -> None:
     signatures = tuple(DkimResult(DkimWord.FAIL, f"d{number}.example", "s") for number in range(150))
 
     made = row(replace(message(), authentication=replace(AUTHENTICATION, dkim=signatures)))
@@ -197,7 +197,7 @@ def test_AGG_12_at_most_a_hundred_signatures_are_listed() -> None:  # noqa: N802
     assert len(made.dkim) == 100
 
 
-def test_AGG_13_the_null_reverse_path_is_empty_and_HELO_stands_in() -> None:  # noqa: N802
+def test_agg_13_the_null_reverse_path_is_empty_and_HELO_stands_in() -> None:  # noqa: N802
     bounce = replace(
         message(envelope=replace(ENVELOPE, mail_from="")),
         authentication=replace(AUTHENTICATION, spf=NULL_SENDER_SPF),
@@ -208,7 +208,7 @@ def test_AGG_13_the_null_reverse_path_is_empty_and_HELO_stands_in() -> None:  # 
     assert (made.envelope_from, made.spf_domain, made.spf_scope) == ("", "mx.sender.example", "mfrom")
 
 
-def test_AGG_14_human_results_are_short_and_plain() -> None:  # noqa: N802
+def test_agg_14_human_results_are_short_and_plain() -> None:
     signature = DkimResult(DkimWord.FAIL, "sender.example", "s", reason="\x1b[1m<eve@x.example> \u00e9" * 30)
 
     made = row(replace(message(), authentication=replace(AUTHENTICATION, dkim=(signature,))))
@@ -220,7 +220,7 @@ def test_AGG_14_human_results_are_short_and_plain() -> None:  # noqa: N802
     assert "@" not in human_result
 
 
-def test_AGG_15_addresses_are_in_their_shortest_form() -> None:  # noqa: N802
+def test_agg_15_addresses_are_in_their_shortest_form() -> None:
     address = ip_address("2001:0db8:0000:0000:0000:0000:0000:0001")
 
     assert row(replace(message(), client_ip=address)).source_ip == "2001:db8::1"
@@ -235,12 +235,17 @@ def test_AGG_15_addresses_are_in_their_shortest_form() -> None:  # noqa: N802
         pytest.param([], "", id="no recipient"),
     ],
 )
-def test_AGG_16_the_recipients_domain_is_named_when_they_share_it(  # noqa: N802
+def test_agg_16_the_recipients_domain_is_named_when_they_share_it(
     recipients: list[str], expected: str
 ) -> None:
     envelope = replace(ENVELOPE, recipients=tuple(map(Recipient, recipients)))
 
     assert row(message(envelope=envelope)).envelope_to == expected
+
+
+def test_agg_16_the_recipients_domain_is_left_out_where_reports_may_not_name_it() -> None:
+    assert row(message()).envelope_to == "inside.example"
+    assert row(replace(message(), recipient_domain=False)).envelope_to == ""
 
 
 def test_a_MAIL_FROM_that_is_no_domain_is_left_out() -> None:  # noqa: N802
@@ -273,7 +278,7 @@ def test_what_reports_do_not_count_has_an_event_but_no_fact(store: Store, uncoun
 # ---- counting --------------------------------------------------------------------
 
 
-def test_AGG_06_equal_rows_are_one_row_with_their_count(store: Store) -> None:  # noqa: N802
+def test_agg_06_equal_rows_are_one_row_with_their_count(store: Store) -> None:
     other = replace(message(), client_ip=ip_address("2001:db8::1"))
     record(store, message(), other, message())
     record(store, message())
@@ -291,7 +296,9 @@ def test_a_row_is_read_back_as_it_was_counted(store: Store) -> None:
     assert [rows for _, rows in counted(store)] == [[(made, 1)]]
 
 
-@pytest.mark.parametrize("field", [name for name in ReportRow.__dataclass_fields__ if name != "rua_present"])
+@pytest.mark.parametrize(
+    "field", [name for name in ReportRow.__dataclass_fields__ if name not in {"rua_present", "causes_report"}]
+)
 def test_rows_that_differ_in_one_field_are_counted_apart(store: Store, field: str) -> None:
     one = row()
     other = replace(one, **{field: changed(getattr(one, field))})
@@ -335,7 +342,7 @@ def test_a_message_counts_in_the_hour_it_came_in(store: Store) -> None:
     assert groups(store, HOUR + 3600, HOUR + 7200) == []
 
 
-def test_AGG_04_two_policies_of_one_domain_on_one_day_are_two_groups(store: Store) -> None:  # noqa: N802
+def test_agg_04_two_policies_of_one_domain_on_one_day_are_two_groups(store: Store) -> None:
     changed = found(text="v=DMARC1; p=none; rua=mailto:r@sender.example")
     record(store, message(), message("0123456789ac", passing(published=changed)))
 
@@ -345,7 +352,7 @@ def test_AGG_04_two_policies_of_one_domain_on_one_day_are_two_groups(store: Stor
     assert len({group.key for group in both}) == 2
 
 
-def test_AGG_05_domains_under_one_record_share_a_group(store: Store) -> None:  # noqa: N802
+def test_agg_05_domains_under_one_record_share_a_group(store: Store) -> None:
     record(store, message("0123456789ab", passing("a.sender.example"), passing("sender.example")))
 
     [(_, rows)] = counted(store)
@@ -353,14 +360,14 @@ def test_AGG_05_domains_under_one_record_share_a_group(store: Store) -> None:  #
     assert sorted(made.header_from for made, _ in rows) == ["a.sender.example", "sender.example"]
 
 
-def test_AGG_18_a_record_that_asks_for_no_reports_gets_no_group(store: Store) -> None:  # noqa: N802
+def test_agg_18_a_record_that_asks_for_no_reports_gets_no_group(store: Store) -> None:
     silent = found(text="v=DMARC1; p=reject")
     record(store, message("0123456789ab", passing(published=silent)))
 
     assert groups(store) == []
 
 
-def test_AGG_18_what_came_while_no_reports_were_asked_for_is_not_reported(store: Store) -> None:  # noqa: N802
+def test_agg_18_what_came_while_no_reports_were_asked_for_is_not_reported(store: Store) -> None:
     silent = found(text="v=DMARC1; p=reject")
     record(store, message("0123456789ab", passing(published=silent)), message())
 
@@ -470,6 +477,24 @@ def test_days_with_facts_are_counted_by_UTC_day(store: Store) -> None:  # noqa: 
         ]
 
     assert seen == [2, 3, 1, 0]
+
+
+def test_mail_about_mail_counts_and_is_no_day_on_which_a_domain_was_seen_agg_20(store: Store) -> None:
+    """It stands in a report that goes out because of other mail (AGG-07), but causes none."""
+    bounce = replace(row(), causes_report=False)
+    add(store, DAY_BEGIN - DAY, bounce)
+    add(store, HOUR, bounce, bounce)
+    add(store, HOUR, row())
+    [group] = {group.key: group for group, _ in counted(store)}.values()
+
+    with store.read() as connection:
+        causes = [
+            facts.causes_report(connection, group, day) for day in (DAY_BEGIN // DAY - 1, DAY_BEGIN // DAY)
+        ]
+        days = facts.days_seen(connection, "sender.example", DAY_BEGIN - 29 * DAY, DAY_END)
+        counts = [count for _, count in facts.aggregate_rows(connection, group, DAY_BEGIN, DAY_END)]
+
+    assert (causes, days, counts) == ([False, True], 1, [3])
 
 
 @pytest.mark.parametrize(

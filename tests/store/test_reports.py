@@ -106,6 +106,60 @@ def test_many_workers_claim_each_job_once(store: Store) -> None:
     assert set(claimed) == planned
 
 
+def test_a_lease_that_a_wrong_clock_took_for_a_year_is_none_f11(store: Store) -> None:
+    job = plan(store)
+    claim(store, "ahead", minutes=365 * 24 * 60)
+
+    assert claim(store, "two") == job
+
+
+def test_a_worker_learns_that_its_lease_went_to_another(store: Store) -> None:
+    job = plan(store)
+    claim(store, "slow")
+
+    def keeps(owner: str, minutes: float) -> bool:
+        with store.begin() as connection:
+            return reports.keep_job(connection, job.id, owner, NOW + timedelta(minutes=minutes))
+
+    kept = keeps("slow", 9), claim(store, "two", minutes=10)
+    taken = claim(store, "two", minutes=20)
+
+    assert kept == (True, None), "a lease that was kept begins anew"
+    assert taken is not None
+    assert (keeps("slow", 21), keeps("two", 21)) == (False, True)
+
+
+def test_a_run_claims_each_job_that_is_due_once(store: Store) -> None:
+    due, later, undecided = (plan(store, replace(NEW, part=part)) for part in (1, 2, 3))
+    wrong = plan(store, replace(NEW, part=4))
+    with store.begin() as connection:
+        for job, due_at in (
+            (due, NOW),
+            (later, NOW + timedelta(minutes=1)),
+            (wrong, NOW + reports.LONGEST_WAIT + timedelta(minutes=1)),
+        ):
+            reports.set_due(connection, job.id, due_at)
+
+    def run(after: int, *, all_: bool = False) -> list[int]:
+        with store.begin() as connection:
+            claimed = reports.claim_jobs(
+                connection,
+                f"run {after} {all_}",
+                NOW,
+                most=9,
+                lease_seconds=600,
+                statuses=[JobStatus.PENDING],
+                after=after,
+                due=None if all_ else NOW,
+            )
+        return [job.id for job in claimed]
+
+    first = run(0)
+
+    assert first == [due.id, undecided.id, wrong.id], "what a wrong clock put off for long is due (F11)"
+    assert (run(0), run(wrong.id, all_=True), run(0, all_=True)) == ([], [], [later.id])
+
+
 def test_a_claim_waits_for_nobody(postgresql_store: Store) -> None:
     """A job that another is just claiming is passed over."""
     first, second = plan(postgresql_store), plan(postgresql_store, replace(NEW, part=2))

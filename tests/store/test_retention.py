@@ -11,11 +11,29 @@ import pytest
 from sqlalchemy import event as listening
 from sqlalchemy import func, select
 
-from appliance.store import events, facts, search_index
+from appliance.store import events, facts, report_copies, reports, search_index
 from appliance.store.engine import Store, open_store
 from appliance.store.event_room import octets_of_events
-from appliance.store.retention import AT_ONCE, DeletedFacts, delete_old_events, delete_old_facts
-from appliance.store.schema import METADATA, event, event_block, event_term, fact_row, published_policy
+from appliance.store.report_copies import Copy, Limits
+from appliance.store.reports import Attempt, NewJob
+from appliance.store.retention import (
+    AT_ONCE,
+    DeletedFacts,
+    delete_old_events,
+    delete_old_facts,
+    delete_old_reports,
+)
+from appliance.store.schema import (
+    METADATA,
+    event,
+    event_block,
+    event_term,
+    fact_row,
+    published_policy,
+    report_attempt,
+    report_copy,
+    report_destination,
+)
 from appliance.store.search import EventQuery, search
 from appliance.store.search_index import BLOCK
 from tests.bench.mail_history import END, History
@@ -257,3 +275,24 @@ def waits_for_lock(store: Store) -> bool:
 
 def test_ENVELOPE_is_of_the_day_that_the_facts_are_counted_on() -> None:  # noqa: N802
     assert DAY_BEGIN <= ENVELOPE.received_at.timestamp() < DAY_BEGIN + DAY
+
+
+def test_reports_go_with_the_days_that_they_are_about(store: Store) -> None:
+    """With all that hangs on them; an address that once got one is known for good."""
+    for number in range(3):
+        with store.begin() as connection:
+            day = RECEIVED_AT.date() + timedelta(days=number)
+            new = NewJob(day, "d.example", "ab" * 16, 0, DAY, f"report-{number}")
+            job = reports.plan(connection, new, RECEIVED_AT)
+            reports.add_attempt(
+                connection, job.id, Attempt(RECEIVED_AT, "r@d.example", "accepted", "250", "4Z")
+            )
+            copy = Copy("r@d.example", "rfc9990", "bounces@us.example", b"To: r@d.example\r\n")
+            report_copies.freeze(connection, job.id, copy, Limits(9, 9), RECEIVED_AT)
+
+    deleted = delete_old_reports(store, before=RECEIVED_AT + timedelta(days=2))
+
+    assert deleted == 2
+    with store.read() as connection:
+        assert [job.report_id for job in reports.jobs(connection)] == ["report-2"]
+    assert [count(store, table) for table in (report_attempt, report_copy, report_destination)] == [1, 1, 1]

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
-from appliance.store import deliveries, reports
+from appliance.store import deliveries, failures, reports
 from appliance.store.deliveries import Copy, News
 from appliance.store.engine import Store
 from appliance.store.reports import Attempt, Fate, JobStatus, NewJob, Suppression
@@ -224,33 +224,39 @@ def test_bnc_01_a_report_is_found_by_its_id_with_all_whom_it_may_have_gone_to(st
 
 
 def test_ruf_08_failure_reports_have_return_paths_too(store: Store) -> None:
+    copy = failures.FailureCopy(f"bounces+failure1.0123456789ab@{S}", "", "accepted", "250 Ok", "4Zq9")
     row = {
         "key": b"k" * 16,
+        "alike": b"a" * 16,
         "event_id": "0123456789ab",
         "policy_domain": "sender.example",
         "author_domain": "sender.example",
         "first_at": to_micros(NOW),
         "last_at": to_micros(NOW),
         "incidents": 1,
-        "document": "{}",
-        "report_id": "failure1",
-        "status": "sent",
+        "reported": 0,
+        "document": "",
+        "report_id": "",
+        "status": "pending",
         "reason": "",
-        "destinations": f'["{R}"]',
+        "destinations": "{}",
         "updated_at": to_micros(NOW),
     }
     with store.begin() as connection:
         connection.execute(insert(failure).values(**row))
-        connection.execute(insert(failure).values(**row | {"key": b"l" * 16, "report_id": ""}))
+        not_built = deliveries.sent_report(connection, "")
+        row_id = connection.scalar(select(failure.c.id)) or 0
+        failures.keep_message(connection, row_id, report_id="failure1", octets=b"", now=NOW)
+        failures.keep_copies(connection, row_id, {R: copy}, NOW)
 
         found = deliveries.sent_report(connection, "failure1")
-        not_built = deliveries.sent_report(connection, "")
         assert found is not None
-        [copy] = found.copies
-        suppressed = deliveries.learn(connection, copy, News(Fate.BOUNCED, "5.1.1 no"), NOW)
+        [sent_copy] = found.copies
+        suppressed = deliveries.learn(connection, sent_copy, News(Fate.BOUNCED, "5.1.1 no"), NOW)
 
-    assert copy == Copy(R, NOW)
+    assert sent_copy == Copy(R, NOW)
     assert suppressed is not None
+    assert suppressed.address == R
     assert not_built is None
 
 

@@ -90,6 +90,7 @@ def test_every_field_is_saved_as_one_revision_and_read_back(anna: Visitor, saved
         "verification.skip_authenticated",
         "verification.actions.soften_indirect",
         "reports.failure_redaction",
+        "reports.recipient_domain",
     )
     page = anna.get("/filtering/dmarc")
 

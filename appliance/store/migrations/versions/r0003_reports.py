@@ -1,5 +1,7 @@
 """Reports are followed to their end; failure reports, signing keys and the readiness check find their place."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -29,7 +31,7 @@ def upgrade() -> None:
     _keys()
 
 
-def _add(table: str, name: str, kind: sa.types.TypeEngine[object], before: str) -> None:
+def _add(table: str, name: str, kind: sa.types.TypeEngine[Any], before: str) -> None:
     """A column that is never NULL; rows that are there get *before*."""
     with op.batch_alter_table(table) as changed:
         changed.add_column(sa.Column(name, kind, nullable=False, server_default=before))
@@ -51,6 +53,7 @@ def _destinations() -> None:
         "last_run",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_last_run")),
     )
 
@@ -97,13 +100,16 @@ def _copies() -> None:
 def _failures() -> None:
     op.create_table(
         "failure",
+        sa.Column("id", _ID, nullable=False),
         sa.Column("key", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("alike", sa.LargeBinary(length=16), nullable=False),
         sa.Column("event_id", sa.String(length=12), nullable=False),
         sa.Column("policy_domain", sa.String(length=253), nullable=False),
         sa.Column("author_domain", sa.String(length=253), nullable=False),
         sa.Column("first_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.Column("incidents", sa.BigInteger(), nullable=False),
+        sa.Column("reported", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.Column("report_id", sa.String(length=255), nullable=False),
         sa.Column("status", sa.String(length=10), nullable=False),
@@ -113,10 +119,11 @@ def _failures() -> None:
         sa.Column("lease_owner", sa.String(length=128), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_failure")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_failure")),
+        sa.UniqueConstraint("key", name=op.f("uq_failure_key")),
     )
-    op.create_index(op.f("ix_failure_status"), "failure", ["status", "first_at"], unique=False)
-    op.create_index(op.f("ix_failure_report_id"), "failure", ["report_id"], unique=False)
+    for column in ("status", "alike", "first_at", "report_id", "updated_at"):
+        op.create_index(op.f(f"ix_failure_{column}"), "failure", [column], unique=False)
 
 
 def _keys() -> None:
