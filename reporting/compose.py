@@ -4,7 +4,7 @@ One mail for each destination: a dead address then bounces under its own return 
 one report differ in their To line alone, which is put on top when the mail is handed over; what is stored has none.
 """
 
-import hashlib
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -12,20 +12,20 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from appliance.mail.domain import domain_of
+from appliance.settings import ReportForm
 from reporting.aggregate_xml import Origin, Totals
 from reporting.mailto import MailAddress
 from reporting.period import Period
+from reporting.texts import render
+
+ENCODED_AT_ONCE = 57 * 1024  # octets: whole lines
 
 # Longest line in the header: consumers stumble over a file name in several pieces (AGG-38).
 _UNFOLDED = SMTP.clone(max_line_length=998)
 
-# Plain text: nothing to escape. Whatever comes from outside is a domain name.
-_TEXTS = Environment(  # noqa: S701
-    loader=PackageLoader("reporting"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-)
+# Servers that can't take other octets would convert them, and break the signature (RFC 6376 section 5.3).
+SEVEN_BIT = SMTP.clone(cte_type="7bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class AggregateMail:
     period: Period
     totals: Totals
     xml_gz: bytes
+    form: ReportForm = ReportForm.RFC9990
+    not_listed: int = 0
+    """Messages that were counted without a record."""
 
     @property
     def receiver(self) -> str:
@@ -59,7 +62,7 @@ class AggregateMail:
 def compose(mail: AggregateMail, now: datetime) -> bytes:
     """The message, CR LF line ends, without To."""
     origin = mail.origin
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=SEVEN_BIT)
     message["From"] = Address(origin.organization, addr_spec=origin.address)
     message["Subject"] = (
         f"Report Domain: {mail.policy_domain} Submitter: {mail.receiver} Report-ID: <{origin.report_id}>"
@@ -68,8 +71,8 @@ def compose(mail: AggregateMail, now: datetime) -> bytes:
     message["Message-ID"] = f"<{origin.report_id}.1@{mail.receiver}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_note(mail))
-    message.add_attachment(mail.xml_gz, maintype="application", subtype="gzip", filename=mail.file_name)
-    return message.as_bytes(policy=_UNFOLDED)
+    message.add_attachment(b"", maintype="application", subtype="gzip", filename=mail.file_name)
+    return _filled(message, mail.xml_gz)
 
 
 def addressed(message: bytes, recipient: MailAddress) -> bytes:
@@ -77,20 +80,33 @@ def addressed(message: bytes, recipient: MailAddress) -> bytes:
     return b"To: " + str(recipient).encode("ascii") + b"\r\n" + message
 
 
-def return_path(address: str, report_id: str, recipient: MailAddress) -> str:
-    """Where bounces of this report from *recipient* go: the domain of the report *address*, so that SPF is aligned."""
-    destination = hashlib.sha256(str(recipient).encode("ascii")).hexdigest()[:8]
-    return f"bounces+{report_id}.{destination}@{domain_of(address)}"
+def _filled(message: EmailMessage, attachment: bytes) -> bytes:
+    """*message* with *attachment* in its last part, which is empty: the library needs its size many times over."""
+    octets = message.as_bytes(policy=_UNFOLDED)
+    end = octets.rindex(f"--{message.get_boundary()}--".encode())
+    lines = (
+        base64.encodebytes(attachment[at : at + ENCODED_AT_ONCE]).replace(b"\n", b"\r\n")
+        for at in range(0, len(attachment), ENCODED_AT_ONCE)
+    )
+    return b"".join((octets[:end].rstrip(), b"\r\n\r\n", *lines, octets[end:]))
 
 
 def _note(mail: AggregateMail) -> str:
-    return _TEXTS.get_template("aggregate.txt").render(
+    return render(
+        "aggregate.txt",
         policy_domain=mail.policy_domain,
         organization=mail.origin.organization,
         address=mail.origin.address,
         contact=mail.origin.contact,
-        begin=datetime.fromtimestamp(mail.period.begin, UTC),
-        end=datetime.fromtimestamp(mail.period.last_second, UTC),
+        begin=_moment(mail.period.begin),
+        end=_moment(mail.period.last_second),
         messages=mail.totals.messages,
+        not_listed=mail.not_listed,
+        is_whole_day=mail.period.is_whole_day,
+        rfc="7489" if mail.form is ReportForm.LEGACY else "9990",
         report_id=mail.origin.report_id,
     )
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

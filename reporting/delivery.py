@@ -23,6 +23,10 @@ class HandOver(StrEnum):
     """Not now: the attempt is repeated later."""
     REFUSED = "refused"
     """Never: a repetition would end the same."""
+    BEYOND = "beyond"
+    """Never: the day's limit was reached; nothing was offered to Postfix."""
+    WAITS = "waits"
+    """Not today: nothing was offered to Postfix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,10 @@ class Attempted:
     outcome: HandOver
     reply: str
     queue_id: str = ""
+    is_uncertain: bool = False
+    """The connection broke when the message was on its way: Postfix may have taken it."""
+    is_unreachable: bool = False
+    """Nobody took the call: nothing was offered, and the next message would fare the same."""
 
 
 class Courier:
@@ -59,16 +67,38 @@ class Courier:
         except (smtplib.SMTPException, OSError):
             connection.close()
 
-    def hand_over(self, mail_from: str, recipient: str, message: bytes) -> Attempted:
-        """Offer *message* once. Trouble with the connection is a deferral, never an exception."""
+    def hand_over(self, mail_from: str, recipient: str, message: bytes, *, ident: str = "") -> Attempted:
+        """Offer *message* once. Trouble with the connection is a deferral, never an exception.
+
+        *ident* goes into Postfix's log, beside the queue ID that it gives the message.
+        """
         try:
-            return _offer(self._connected(), mail_from, recipient, message)
+            connection = self._connected()
+        except (smtplib.SMTPException, OSError) as error:
+            return self._broken(error, is_unreachable=True)
+        try:
+            if refusal := _announce(connection, mail_from, recipient, ident):
+                return refusal
+        except (smtplib.SMTPException, OSError) as error:
+            return self._broken(error)
+        try:
+            return _outcome(*connection.data(message))
         except smtplib.SMTPDataError as error:
             return _outcome(error.smtp_code, error.smtp_error)
         except (smtplib.SMTPException, OSError) as error:
-            self._drop()
-            host, port = self._place
-            return Attempted(HandOver.DEFERRED, _bounded(f"{host}:{port}: {error}"))
+            return self._broken(error, is_uncertain=True)
+
+    def _broken(
+        self, error: Exception, *, is_uncertain: bool = False, is_unreachable: bool = False
+    ) -> Attempted:
+        self._drop()
+        host, port = self._place
+        return Attempted(
+            HandOver.DEFERRED,
+            _bounded(f"{host}:{port}: {error}"),
+            is_uncertain=is_uncertain,
+            is_unreachable=is_unreachable,
+        )
 
     def _connected(self) -> smtplib.SMTP:
         if self._connection is not None and not _answers(self._connection):
@@ -98,16 +128,21 @@ def _answers(connection: smtplib.SMTP) -> bool:
         return False
 
 
-def _offer(connection: smtplib.SMTP, mail_from: str, recipient: str, message: bytes) -> Attempted:
+def _announce(connection: smtplib.SMTP, mail_from: str, recipient: str, ident: str) -> Attempted | None:
+    """Say what is to come; the refusal, or ``None`` when Postfix is ready for the message."""
+    if ident and "IDENT" in connection.esmtp_features.get("xforward", "").split():
+        connection.docmd("XFORWARD", f"IDENT={ident}")
+    # Notices about failures and delays, without the report itself (RFC 3461).
+    ret, notify = (" RET=HDRS", " NOTIFY=FAILURE,DELAY") if connection.has_extn("dsn") else ("", "")
     steps: tuple[Callable[[], tuple[int, bytes]], ...] = (
-        lambda: connection.docmd("MAIL", f"FROM:<{mail_from}>"),
-        lambda: connection.docmd("RCPT", f"TO:<{recipient}>"),
+        lambda: connection.docmd("MAIL", f"FROM:<{mail_from}>{ret}"),
+        lambda: connection.docmd("RCPT", f"TO:<{recipient}>{notify}"),
     )
     for step in steps:
         code, reply = step()
         if not 200 <= code < 300:
             return _outcome(code, reply)
-    return _outcome(*connection.data(message))
+    return None
 
 
 def _outcome(code: int, reply: bytes | str) -> Attempted:

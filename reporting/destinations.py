@@ -46,6 +46,21 @@ async def fetch_record(policy_domain: str, resolver: Resolver, deadline: float) 
     return select_record(await _texts(f"_dmarc.{policy_domain}", resolver, deadline))
 
 
+async def current_destinations(policy_domain: str, kind: Kind, resolver: Resolver) -> Destinations | None:
+    """Where reports about *policy_domain* may go by what is published now (AGG-44).
+
+    ``None`` when there is no record, or it asks for no reports. What the DNS can't tell is postponed.
+    """
+    deadline = time.monotonic() + CHECK_SECONDS
+    try:
+        record = await fetch_record(policy_domain, resolver, deadline)
+    except LookupFailed as failure:
+        return Destinations(postponed=(f"_dmarc.{policy_domain}: {failure}",))
+    if record is None or not (record.rua if kind is Kind.AGGREGATE else record.ruf):
+        return None
+    return await find_destinations(policy_domain, record, kind, resolver, deadline)
+
+
 async def find_destinations(
     policy_domain: str, record: DmarcRecord, kind: Kind, resolver: Resolver, deadline: float
 ) -> Destinations:
@@ -63,6 +78,18 @@ async def find_destinations(
         (*problems, *(reason for outcome in outcomes for reason in outcome.refused)),
         tuple(reason for outcome in outcomes for reason in outcome.postponed),
     )
+
+
+async def is_internal(policy_domain: str, host: str, resolver: Resolver, deadline: float) -> bool:
+    """Whether both domains have one Organizational Domain: then nobody needs to agree. Raises ``LookupFailed``."""
+    if host == policy_domain:
+        return True
+    if host.rpartition(".")[2] != policy_domain.rpartition(".")[2]:
+        return False  # names under different top-level domains
+    ours, theirs = await asyncio.gather(
+        *(find_organizational_domain(domain, resolver, deadline) for domain in (policy_domain, host))
+    )
+    return ours == theirs
 
 
 async def report_addresses(policy_domain: str, record: bytes, resolver: Resolver) -> ReportAddresses:
@@ -92,26 +119,11 @@ class _Check:
 
     async def outcome(self) -> Destinations:
         try:
-            if await self._is_internal():
+            if await is_internal(self.policy_domain, self.address.domain, self.resolver, self.deadline):
                 return Destinations((self.address,))
             return await self._confirmed()
         except LookupFailed as failure:
             return Destinations(postponed=(f"{self.address.domain}: {failure}",))
-
-    async def _is_internal(self) -> bool:
-        """Whether both domains have one Organizational Domain: then nobody needs to agree."""
-        host = self.address.domain
-        if host == self.policy_domain:
-            return True
-        if host.rpartition(".")[2] != self.policy_domain.rpartition(".")[2]:
-            return False  # names under different top-level domains
-        ours, theirs = await asyncio.gather(
-            *(
-                find_organizational_domain(domain, self.resolver, self.deadline)
-                for domain in (self.policy_domain, host)
-            )
-        )
-        return ours == theirs
 
     async def _confirmed(self) -> Destinations:
         """What the host of the address says at ``<policy domain>._report._dmarc``."""

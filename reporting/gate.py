@@ -27,7 +27,12 @@ class ReportGate:
         self._enabled = settings.reports.enabled
         self._gate = gate or settings.reports.gate
         self._protected = DomainSet(settings.identity.protected_domains)
-        self._own = {domain_of(settings.reports.address), settings.identity.authserv_id} - {""}
+        ours = (
+            domain_of(settings.reports.address),
+            settings.reports.bounce_host,
+            settings.identity.authserv_id,
+        )
+        self._own = {*ours} - {""}
         self._denied = DomainSet(settings.reports.denied_domains)
         self._allowed = DomainSet(settings.reports.allowed_domains)
 
@@ -35,24 +40,37 @@ class ReportGate:
         """Whether *domain* is ours: no report is about it, and none goes to it."""
         return domain in self._own or domain in self._protected
 
+    def forbids(self, policy_domain: str) -> str:
+        """Why *policy_domain* never gets a report, whatever its mail was; ``""`` when it may get one."""
+        if not self._enabled:
+            return "reports are switched off"
+        if self.is_own(policy_domain):
+            return "our own domain"
+        if policy_domain in self._denied:
+            return "on the list of domains never reported to"
+        return ""
+
     def decide(
         self,
         policy_domain: str,
         *,
+        causes_report: Callable[[], bool],
         days_seen: Callable[[], int],
         accepted: Callable[[], bool],
     ) -> GateDecision:
         """Decide about *policy_domain*, whose record asks for reports.
 
-        *days_seen*: on how many UTC days of the last 30, the reported one included, its mail was seen. *accepted*:
-        whether a message of it was delivered in that time. Each is asked only when the setting needs it.
+        *causes_report*: whether any of its mail on the day was not itself about mail; else two reporters would answer
+        each other for ever. *days_seen*: on how many UTC days of the last 30, the reported one included, such mail was
+        seen. *accepted*: whether a message of it was delivered in that time. Each is asked only when it is needed.
         """
-        if not self._enabled:
-            return GateDecision(allowed=False, reason="reports are switched off")
-        if self.is_own(policy_domain):
-            return GateDecision(allowed=False, reason="our own domain")
-        if policy_domain in self._denied:
-            return GateDecision(allowed=False, reason="on the list of domains never reported to")
+        if forbidden := self.forbids(policy_domain):
+            return GateDecision(allowed=False, reason=forbidden)
+        if not causes_report():
+            return GateDecision(
+                allowed=False,
+                reason="nothing but reports, bounces and automatic answers came; they cause no report",
+            )
         if policy_domain in self._allowed:
             return GateDecision(allowed=True, reason="on the list of domains always reported to")
         return self._by_setting(days_seen, accepted)

@@ -13,7 +13,7 @@ from appliance.cli.options import print_json, who
 from appliance.settings import Settings
 from appliance.settings.changes import Change, ListDifference, diff
 from appliance.settings.risks import Phrase, remarks, risks
-from appliance.store import saving
+from appliance.store import outbox, saving
 from appliance.store.engine import Store
 from appliance.store.settings import Revision, current
 
@@ -85,6 +85,8 @@ def save(store: Store, before: Revision, wanted: Settings, how: How, **told: obj
         return
     for note in _new_remarks(before.settings, wanted):
         click.echo(f"note: {note}", err=True)
+    if before.settings.reports.enabled and not wanted.reports.enabled:
+        _tell_unsent(store)
     unchanged = "" if saved.is_new else " (nothing changed)"
     click.echo(f"revision {saved.revision.number}{unchanged}", err=True)
 
@@ -110,6 +112,16 @@ def document(change: Change) -> dict[str, object]:
 def on_a_terminal() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _tell_unsent(store: Store) -> None:
+    """Reports that wait are kept when reports are switched off: nothing is discarded unasked (S31)."""
+    with store.read() as connection:
+        waiting = len(outbox.unsent(connection))
+    if waiting:
+        reports = "1 report is" if waiting == 1 else f"{waiting} reports are"
+        kept = "kept until reports are switched on again, or you say: dmarcgate report cancel --unsent"
+        click.echo(f"note: {reports} not sent yet, and {kept}", err=True)
 
 
 def _confirm(found: Sequence[Phrase], how: How) -> None:

@@ -72,19 +72,25 @@ def web_command(config: Path | None, store: str | None, listen: str | None) -> N
 @click.option("--resolver", metavar="ADDRESS:PORT", help="The name server to ask.")
 def reports_command(config: Path | None, store: str | None, resolver: str | None) -> None:
     """Run the reports job until SIGTERM: build after each UTC day, send, try again; keep the node in order."""
+    from appliance.filter.peers import Peers  # noqa: PLC0415
     from reporting import scheduler  # noqa: PLC0415
 
     node = read_node(config, store=store, resolver=resolver)
     log.configure()
-    scheduler.run_forever(node, _chores(node))
+    stranger = Peers.named(node.filter.peers).stranger  # who brings mail to the filter brings bounces to us
+    scheduler.run_forever(node, _chores(node), stranger=stranger)
 
 
 def _chores(node: Node) -> list["Chore"]:
     """What keeps a node in order: the reports know nothing of quarantine and pages."""
     from appliance import housekeeping as keep  # noqa: PLC0415
+    from reporting import digest  # noqa: PLC0415
+    from reporting.key_records import TEND_EVERY_SECONDS, tend_keys  # noqa: PLC0415
     from reporting.scheduler import Chore  # noqa: PLC0415
 
     return [
+        Chore("weekly summary", digest.EVERY_SECONDS, partial(digest.send_due_digest, node)),
+        Chore("tend keys", TEND_EVERY_SECONDS, partial(tend_keys, node.resolver)),
         Chore("index events", keep.INDEX_EVERY_SECONDS, keep.index_events),
         Chore("tidy quarantine", keep.TIDY_EVERY_SECONDS, partial(keep.tidy_quarantine, node)),
         Chore("forget", keep.FORGET_EVERY_SECONDS, partial(keep.forget_old_records, node)),

@@ -5,28 +5,25 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from appliance.cli import main
+from appliance.lab.nameserver import NameServer
 from appliance.settings import Settings
 from appliance.store import settings
 from appliance.store.engine import Store
+from reporting.period import last_day
+from tests.cli.yesterday import Done, Gate, Yesterday
+from tests.reporting.samples import save
+from tests.reporting.samples import settings as report_settings
+from tests.reporting.sink import StartSink, running
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-Gate = Callable[..., Done]
 OnTerminal = Callable[..., Done]
 
 
@@ -121,3 +118,17 @@ def file(tmp_path: Path) -> Callable[[str | bytes], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def yesterday(gate: Gate, sqlite_store: Store, nameserver: NameServer, tmp_path: Path) -> Yesterday:
+    """A gateway that reports to everybody who asks, and counted nothing yesterday."""
+    save(sqlite_store, report_settings())
+    return Yesterday(gate, sqlite_store, nameserver, tmp_path, last_day(datetime.now(UTC)))
+
+
+@pytest.fixture
+def start_sink(requires: Callable[[str], Path], free_port: Callable[[], int]) -> Iterator[StartSink]:
+    """Starts receivers of reports."""
+    with ExitStack() as sinks:
+        yield lambda *options: sinks.enter_context(running(requires("smtp-sink"), free_port(), *options))

@@ -13,9 +13,18 @@ with warnings.catch_warnings():
 
 def read_mail(message: bytes) -> dict[str, Any]:
     """The aggregate report in *message*; a warning of the reader's is a failure."""
+    return _read(message, "aggregate")
+
+
+def read_failure(message: bytes) -> dict[str, Any]:
+    """The same for a failure report."""
+    return _read(message, "failure")
+
+
+def _read(message: bytes, kind: str) -> dict[str, Any]:
     with _no_complaints():
         parsed = parsedmarc.parse_report_email(message, offline=True)
-    assert parsed["report_type"] == "aggregate"
+    assert parsed["report_type"] == kind
     report: dict[str, Any] = parsed["report"]
     return report
 

@@ -64,7 +64,13 @@ def settings(**reports: Any) -> Settings:
         "contact": "https://gateway.test/dmarc",
         "gate": "all",
     }
-    return from_document({"reports": group | reports, "identity": {"protected_domains": ["inside.test"]}})
+    return from_document(
+        {
+            "verification": {"enabled": True},
+            "reports": group | reports,
+            "identity": {"protected_domains": ["inside.test"]},
+        }
+    )
 
 
 def save(store: Store, wanted: Settings) -> None:

@@ -90,4 +90,4 @@ def _read(path: Path) -> Taken:
 
 
 def _path(argument: bytes) -> str:
-    return argument.decode().removeprefix("<").removesuffix(">")
+    return argument.decode().removeprefix("<").rpartition(">")[0]  # parameters may follow

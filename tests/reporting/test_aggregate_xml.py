@@ -1,4 +1,5 @@
 import io
+import random
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -8,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.store.facts import PolicyGroup, ReportRow
-from reporting.aggregate_xml import (
-    NAMESPACE,
-    InvalidReport,
-    Origin,
-    Totals,
-    check_report,
-    clean,
-    write_report,
-)
+from reporting.aggregate_check import InvalidReport, check_report
+from reporting.aggregate_xml import NAMESPACE, Origin, Totals, clean, write_report
 from reporting.period import utc_day
 from tests.reporting.samples import DAY, GROUP, MIDNIGHT, ORIGIN, PUBLISHED, ROW, SPOOF
 
@@ -153,7 +147,7 @@ def test_a_whole_report_in_the_order_that_fits_both_schemas_agg_21() -> None:
                                     ("human_result", "body hash"),
                                 ],
                             ),
-                            ("spf", [("domain", ""), ("scope", "mfrom"), ("result", "none")]),
+                            ("spf", [("domain", "none"), ("scope", "mfrom"), ("result", "none")]),
                         ],
                     ),
                 ],
@@ -225,22 +219,20 @@ def test_a_word_that_rfc_9990_does_not_know_stops_the_report(change: dict[str, A
         written((replace(ROW, **change), 1))
 
 
+HOSTILE_TEXTS = (
+    "]]></domain>",
+    "<x/>",
+    "&amp;",
+    "\x00a",
+    "\ud800",
+    "a\r\nb",
+    "\ufffe",
+    " x ",
+    "\x85\u2028",
+    "A" * 400,
+)
 HOSTILE = st.one_of(
-    st.text(alphabet=st.characters(exclude_categories=()), max_size=300),
-    st.sampled_from(
-        (
-            "]]></domain>",
-            "<x/>",
-            "&amp;",
-            "\x00a",
-            "\ud800",
-            "a\r\nb",
-            "\ufffe",
-            " x ",
-            "\x85\u2028",
-            "A" * 400,
-        )
-    ),
+    st.text(alphabet=st.characters(exclude_categories=()), max_size=300), st.sampled_from(HOSTILE_TEXTS)
 )
 
 
@@ -271,3 +263,58 @@ def test_hostile_text_comes_back_as_it_was_but_for_what_xml_cannot_hold_t29(
     assert all_texts(root, "error") == ([clean(error, 1000)] if error else [])
     assert len(all_texts(root, "selector")) == len(named)
     assert all_texts(root, "human_result") == [clean(human) for _, _, human in named if human]
+
+
+def test_ten_thousand_hostile_rows_come_back_as_they_were_t29() -> None:
+    chance = random.Random(29)
+    words = [*HOSTILE_TEXTS, "bank.test", "UPPER.test.", "\U0001f600", "\x7f", "\x1b[31m", "'\"", "a" * 255]
+
+    def text() -> str:
+        return "".join(chance.choices(words, k=chance.choice((0, 1, 1, 2, 5)))) + chr(
+            chance.randrange(0xD7FF)
+        )
+
+    rows = [
+        (
+            replace(
+                ROW,
+                source_ip=f"2001:db8::{number:x}",
+                header_from=text(),
+                envelope_from=text(),
+                envelope_to=text(),
+                spf_domain=text(),
+                reasons=tuple(("other", text()) for _ in range(chance.randrange(3))),
+                dkim=tuple((text(), text(), "fail", text()) for _ in range(chance.randrange(3))),
+            ),
+            number,
+        )
+        for number in range(1, 10_001)
+    ]
+
+    root = written(*rows)
+
+    assert [values(record) for record in root.iter(XML_NAME + "record")] == [
+        expected(row, count) for row, count in rows
+    ]
+
+
+def values(record: ET.Element) -> list[str]:
+    """The text of every element that holds no others."""
+    return [element.text or "" for element in record.iter() if not len(element)]
+
+
+def expected(row: ReportRow, count: int) -> list[str]:
+    def domain(text: str) -> str:
+        return clean(text.lower().removesuffix("."), 255)
+
+    reasons = [text for kind, comment in row.reasons for text in (kind, clean(comment)) if comment]
+    signatures = [
+        text
+        for name, selector, result, human in row.dkim
+        for text in (domain(name), clean(selector) or "none", result, clean(human))
+    ]
+    return [
+        *(row.source_ip, str(count), row.disposition, "pass", "fail", *reasons),
+        *(domain(row.envelope_to), domain(row.envelope_from), domain(row.header_from)),
+        *(*signatures, domain(row.spf_domain) or "none", "mfrom", row.spf_result),
+    ]

@@ -1,4 +1,6 @@
 import gzip
+import io
+import random
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,11 +10,13 @@ from email.policy import SMTP
 
 import pytest
 
-from reporting.aggregate_xml import Totals
-from reporting.compose import AggregateMail, addressed, compose, return_path
+from appliance.settings import ReportForm
+from reporting.aggregate_xml import Totals, write_report
+from reporting.compose import AggregateMail, addressed, compose
 from reporting.mailto import MailAddress
 from reporting.period import utc_day
-from tests.reporting.samples import DAY, MIDNIGHT, ORIGIN
+from reporting.planning import new_report_id
+from tests.reporting.samples import DAY, GROUP, MIDNIGHT, ORIGIN, ROW
 
 NOW = datetime(2026, 3, 30, 1, 2, 3, tzinfo=UTC)
 MAIL = AggregateMail(ORIGIN, "bank.test", utc_day(DAY), Totals(2, 42), gzip.compress(b"<feedback/>" * 200))
@@ -101,12 +105,59 @@ def test_copies_differ_in_their_to_line_alone_agg_32() -> None:
     assert copy == b'To: "a,b"@x.test\r\n' + message
 
 
-def test_bounces_name_report_and_destination_in_the_aligned_domain_agg_36() -> None:
-    a, b = MailAddress("a", "x.test"), MailAddress("b", "x.test")
+def test_all_octets_are_seven_bit_and_survive_any_server() -> None:
+    assert max(compose(MAIL, NOW)) < 128
 
-    paths = {return_path("dmarc@gateway.test", ORIGIN.report_id, address) for address in (a, b, a)}
 
-    assert len(paths) == 2
-    for path in paths:
-        assert re.fullmatch(rf"bounces\+{ORIGIN.report_id}\.[0-9a-f]{{8}}@gateway\.test", path)
-        assert len(path.partition("@")[0]) <= 64
+@pytest.mark.parametrize("octets", [0, 1, 57, 58, 58_367, 58_368, 58_369, 300_000])
+def test_an_attachment_of_any_size_comes_back_as_it_was(octets: int) -> None:
+    content = random.Random(octets).randbytes(octets)
+
+    [_, attachment] = parsed(replace(MAIL, xml_gz=content)).iter_parts()
+
+    assert attachment.get_payload(decode=True) == content
+
+
+def test_the_note_says_what_the_report_does_not_list_and_what_it_does_not_cover() -> None:
+    whole_day = note_of(replace(MAIL, not_listed=12))
+    morning = note_of(replace(MAIL, period=utc_day(DAY).parts(12)[0]))
+
+    assert "12 more messages are in no record" in whole_day
+    assert "part of the day" not in whole_day
+    assert "Period:     2026-03-29 00:00:00 to 2026-03-29 11:59:59 UTC\n" in morning
+    assert "part of the day" in morning
+    assert "in no record" not in morning
+
+
+def test_the_note_names_the_rfc_whose_form_the_report_has() -> None:
+    assert "(RFC 9990)" in note_of(MAIL)
+    assert "(RFC 7489)" in note_of(replace(MAIL, form=ReportForm.LEGACY))
+
+
+def note_of(mail: AggregateMail) -> str:
+    text: str = next(parsed(mail).iter_parts()).get_content()
+    return text.replace("\r\n", "\n")
+
+
+def test_the_report_id_is_the_same_plain_word_everywhere_agg_40() -> None:
+    report_id = new_report_id()
+    xml = io.BytesIO()
+    origin = replace(ORIGIN, report_id=report_id)
+    write_report(xml, origin, GROUP, utc_day(DAY), [(ROW, 1)])
+
+    message = parsed(replace(MAIL, origin=origin))
+
+    assert re.fullmatch(r"[0-9a-z]{26,32}", report_id)
+    assert message["Subject"].endswith(f"Report-ID: <{report_id}>")
+    assert attached(message).get_filename("").endswith(f"!{report_id}.xml.gz")
+    assert f"<report_id>{report_id}</report_id>".encode() in xml.getvalue()
+
+
+def test_no_two_reports_have_one_id_agg_40() -> None:
+    assert len({new_report_id() for _ in range(1000)}) == 1000
+
+
+def attached(message: EmailMessage) -> EmailMessage:
+    [_, attachment] = message.iter_parts()
+    assert isinstance(attachment, EmailMessage)
+    return attachment

@@ -1,3 +1,7 @@
+"""Who gets a report, and why not (behaviour.md section 2, pains 1, 3 and 22)."""
+
+import pytest
+
 from appliance.settings import Gate
 from reporting.gate import GateDecision, ReportGate
 from tests.reporting.samples import settings
@@ -6,9 +10,19 @@ NEVER = 0
 
 
 def decide(
-    domain: str = "bank.test", *, days: int = NEVER, accepted: bool = False, **reports: object
+    domain: str = "bank.test",
+    *,
+    causes: bool = True,
+    days: int = NEVER,
+    accepted: bool = False,
+    instead: Gate | None = None,
+    **reports: object,
 ) -> GateDecision:
-    return ReportGate(settings(**reports)).decide(domain, days_seen=lambda: days, accepted=lambda: accepted)
+    """*reports* are settings; *instead* stands in for the one of the gate."""
+    doorkeeper = ReportGate(settings(**reports), gate=instead)
+    return doorkeeper.decide(
+        domain, causes_report=lambda: causes, days_seen=lambda: days, accepted=lambda: accepted
+    )
 
 
 def test_nobody_gets_a_report_while_reports_are_off_s31() -> None:
@@ -18,9 +32,22 @@ def test_nobody_gets_a_report_while_reports_are_off_s31() -> None:
 
 
 def test_protected_and_own_domains_never_get_a_report_pain_22() -> None:
-    decisions = [decide("inside.test", allowed_domains="inside.test"), decide("gateway.test")]
+    decisions = [
+        decide("inside.test", allowed_domains="inside.test"),
+        decide("gateway.test"),
+        decide("bounces.test", bounce_domain="bounces.test"),
+    ]
 
-    assert decisions == [GateDecision(allowed=False, reason="our own domain")] * 2
+    assert decisions == [GateDecision(allowed=False, reason="our own domain")] * 3
+
+
+@pytest.mark.parametrize("gate", list(Gate), ids=str)
+def test_mail_about_mail_never_causes_a_report_pain_3_agg_20(gate: Gate) -> None:
+    """Two gateways that report about each other's reports would go on for ever, even where an administrator lists them."""
+    decision = decide(causes=False, days=30, accepted=True, gate=gate.value, allowed_domains="bank.test")
+
+    assert not decision.allowed
+    assert "cause no report" in decision.reason
 
 
 def test_the_deny_list_comes_before_the_allow_list() -> None:
@@ -55,6 +82,19 @@ def test_reciprocal_means_that_mail_was_accepted() -> None:
 
 
 def test_the_setting_can_be_overridden() -> None:
-    gate = ReportGate(settings(gate="listed"), gate=Gate.ALL)
+    assert not decide(gate="listed").allowed
+    assert decide(gate="listed", instead=Gate.ALL).allowed
 
-    assert gate.decide("bank.test", days_seen=lambda: 0, accepted=lambda: False).allowed
+
+def test_what_is_switched_off_or_denied_later_is_not_even_sent() -> None:
+    reasons = [
+        ReportGate(settings(**changes)).forbids("bank.test")
+        for changes in ({}, {"enabled": False}, {"denied_domains": "bank.test"}, {"address": "d@bank.test"})
+    ]
+
+    assert reasons == [
+        "",
+        "reports are switched off",
+        "on the list of domains never reported to",
+        "our own domain",
+    ]

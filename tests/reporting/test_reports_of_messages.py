@@ -2,7 +2,8 @@
 
 import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from appliance.checks.spf import spf_identity
 from appliance.dmarc.evaluation import evaluate
 from appliance.dmarc.record import DmarcRecord, parse_record
 from appliance.mail.authentication import (
@@ -27,9 +29,11 @@ from appliance.mail.author import find_author
 from appliance.mail.message import Envelope, Message, Recipient, split_message
 from appliance.policy import LocalPolicy
 from appliance.settings import from_document
-from appliance.store import events, reports
+from appliance.store import events, facts, reports
 from appliance.store.engine import Store
+from appliance.store.facts import ReportRow
 from appliance.store.records import MessageRecord
+from appliance.store.schema import fact, fact_day, fact_folded, fact_row, published_policy
 from reporting.jobs import build_day
 from tests.reporting.reader import read_mail
 from tests.reporting.samples import DAY, NEXT_MORNING, save, settings
@@ -59,19 +63,21 @@ def judged(
     spf: SpfWord = SpfWord.NONE,
     dkim: tuple[DkimResult, ...] = UNSIGNED,
     header: bytes = b"",
+    helo: str = "mail.elsewhere.test",
 ) -> MessageRecord:
     """A message as it is recorded after the checks said *spf* and *dkim*."""
     envelope = Envelope(
         client_ip=ip_address("2001:db8::7"),
         client_name="mail.elsewhere.test",
-        helo="mail.elsewhere.test",
+        helo=helo,
         mail_from=mail_from,
         recipients=(Recipient("secret.person@inside.test"),),
         queue_id=f"4Q{number}",
         received_at=at,
     )
-    domain = mail_from.rpartition("@")[2] or envelope.helo
-    authentication = Authentication(SpfResult(spf, domain), dkim, ArcResult(ArcWord.NONE))
+    authentication = Authentication(
+        SpfResult(spf, spf_identity(helo, mail_from).domain), dkim, ArcResult(ArcWord.NONE)
+    )
     evaluation = evaluate(author_domain, authentication.spf, dkim, record_at, lambda: True)
     fields, body = split_message(b"From: someone.else@" + author_domain.encode() + b"\r\n" + header + b"\r\n")
     message = Message(envelope, fields, body)
@@ -185,6 +191,46 @@ def test_no_local_part_and_nothing_of_one_message_gets_into_a_report_t27_agg_22(
         assert b"someone.else" not in text
         assert b"4Q" not in text
         assert text.count(b"@") == 1  # our own address
+
+
+AGGREGATE_TABLES = (published_policy, fact_row, fact, fact_day, fact_folded)
+
+
+def test_no_aggregate_table_holds_an_address_t27_agg_14(store: Store) -> None:
+    """Mail with local parts wherever mail can have some, and wherever somebody could put one."""
+    secret = "jane.doe@private.test"
+    signature = DkimResult(
+        DkimWord.FAIL, "list.test", "k", reason=f"i= names {secret}", identity=secret, algorithm="rsa-sha256"
+    )
+    hidden = [
+        judged(1, "bank.test", mail_from=secret, spf=SpfWord.FAIL),
+        judged(2, "bank.test", mail_from="", helo=secret),
+        judged(3, "bank.test", dkim=(signature, *signed("bank.test"))),
+        judged(4, "typo.test", mail_from=f'"{secret}"@list.test'),
+        judged(
+            5,
+            "list.test",
+            header=b"List-Id: " + secret.encode() + b"\r\nReply-To: " + secret.encode() + b"\r\n",
+        ),
+        judged(6, "bank.test", mail_from=f"SRS0=x=y=private.test=jane.doe@{secret}"),
+    ]
+    with store.begin() as connection:
+        events.record(connection, hidden)
+        facts.add(
+            connection, 0, [replace(row, source_ip="192.0.2.9") for row in rows_of(hidden)], most_new_rows=0
+        )
+
+    with store.read() as connection:
+        found = [row for table in AGGREGATE_TABLES for row in connection.execute(table.select())]
+
+    texts = [value for row in found for value in row if isinstance(value, str)]
+    assert len(texts) > 12
+    assert [text for text in texts if "@" in text or "jane" in text] == []
+
+
+def rows_of(records: Iterable[MessageRecord]) -> list[ReportRow]:
+    made = (facts.row_of(record, judgement) for record in records for judgement in record.verdict.judgements)
+    return [row for row in made if row is not None]
 
 
 def attachment_of(message: bytes) -> bytes:

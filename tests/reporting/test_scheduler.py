@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -26,14 +27,16 @@ import sys
 from appliance.node import Node
 from reporting.scheduler import run_forever
 
-store, resolver, listener = sys.argv[1:]
-run_forever(Node(store=store, resolver=resolver, postfix={"reports": listener}))
+store, resolver, listener, folder = sys.argv[1:]
+postfix = {"reports": listener, "bounces": f"unix:{folder}/bounces.sock", "log": f"{folder}/maillog"}
+run_forever(Node(store=store, resolver=resolver, postfix=postfix))
 """
 
 
 @contextlib.contextmanager
 def service(store_url: str, nameserver: NameServer, listener: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", SERVICE, store_url, nameserver.address, listener]
+    folder = Path(store_url.removeprefix("sqlite:///")).parent
+    command = [sys.executable, "-c", SERVICE, store_url, nameserver.address, listener, str(folder)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             yield process

@@ -1,10 +1,13 @@
 """standards.md 13.3: what the schema of aggregate reports takes and what it refuses."""
 
 import io
+from importlib import resources
 
 import pytest
+from lxml import etree
 
-from reporting.aggregate_xml import InvalidReport, Totals, check_report
+from reporting.aggregate_check import InvalidReport, ReportCheck, check_report
+from reporting.aggregate_xml import Totals
 
 VALID = """<?xml version="1.0"?>
 <feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">
@@ -115,13 +118,51 @@ def test_invalid_reports_are_refused_agg_01(old: str, new: str) -> None:
         pytest.param("<version>1.0", "<version>2.0", "version", id="version 2.0"),
         pytest.param("<count>3", "<count>-1", "count", id="count -1"),
         pytest.param("<count>3", "<count>0", "count", id="count 0"),
+        pytest.param("<count>3", "<count>+3", "count", id="count +3"),
+        pytest.param("<count>3", "<count>1" + "0" * 30, "count", id="count beyond all mail"),
         pytest.param("192.0.2.7", "mail.bank.test", "source_ip", id="source_ip no address"),
+        pytest.param("192.0.2.7", "192.0.2.07", "source_ip", id="source_ip with a zero in front"),
+        pytest.param("192.0.2.7", "", "source_ip", id="source_ip empty"),
         pytest.param("<end>1774828799", "<end>1774742400", "date_range", id="nothing between begin and end"),
+        pytest.param("<begin>1774742400", "<begin>-1", "date_range", id="begin before 1970"),
     ],
 )
 def test_what_the_schema_lets_pass_is_refused_all_the_same_agg_02(old: str, new: str, what: str) -> None:
+    report = VALID.replace(old, new, 1).encode()
+    schema = etree.XMLSchema(
+        etree.fromstring(resources.files("reporting").joinpath("aggregate.xsd").read_bytes())
+    )
+
+    assert schema.validate(etree.fromstring(report))
     with pytest.raises(InvalidReport, match=what):
-        check(old, new)
+        check_report(io.BytesIO(report))
+
+
+RECORD = VALID[VALID.index("  <record>") : VALID.index("</feedback>")]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 20], ids=lambda octets: f"{octets} octets at a time")
+def test_a_report_may_come_in_any_pieces(piece: int) -> None:
+    report = VALID.replace(RECORD, RECORD * 3).encode()
+    check = ReportCheck()
+
+    for at in range(0, len(report), piece):
+        check.feed(report[at : at + piece])
+
+    assert check.close() == Totals(rows=3, messages=9)
+
+
+@pytest.mark.parametrize("place", [0, 1, 499, 500, 501, 1234, 1999])
+def test_one_wrong_record_among_many_is_found(place: int) -> None:
+    records = [RECORD] * 2000
+    records[place] = RECORD.replace("<count>3", "<count>-1")
+
+    with pytest.raises(InvalidReport, match="count"):
+        check_report(io.BytesIO(VALID.replace(RECORD, "".join(records)).encode()))
+
+
+def test_every_record_of_many_is_counted() -> None:
+    assert check_report(io.BytesIO(VALID.replace(RECORD, RECORD * 2001).encode())) == Totals(2001, 6003)
 
 
 def test_an_external_entity_is_not_read() -> None:
