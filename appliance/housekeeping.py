@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from appliance.log import get_logger
 from appliance.node import Node
 from appliance.quarantine import Desk, tidy
-from appliance.store import retention, search_index
+from appliance.store import failures, retention, search_index
 from appliance.store import settings as store_settings
 from appliance.store.engine import Store
 
@@ -28,7 +28,7 @@ def tidy_quarantine(node: Node, store: Store) -> None:
 
 
 def forget_old_records(node: Node, store: Store) -> None:
-    """Delete the events and facts that are no longer to be kept.
+    """Delete the events and facts that are no longer to be kept, and the reports that were made of them.
 
     The share of the disk is that of the node's data disk, also where the database is elsewhere: it has no other
     measure to go by.
@@ -41,11 +41,15 @@ def forget_old_records(node: Node, store: Store) -> None:
         store, before=now - timedelta(days=kept.events_days), most_octets=room
     )
     facts = retention.delete_old_facts(store, before=now - timedelta(days=kept.facts_days))
-    if events.by_age or events.by_size or facts.facts:
+    reports = retention.delete_old_reports(store, before=now - timedelta(days=kept.facts_days))
+    with store.begin() as connection:
+        failures.delete_before(connection, now - timedelta(days=kept.events_days))
+    if events.by_age or events.by_size or facts.facts or reports:
         get_logger().info(
             "forgotten",
             events_by_age=events.by_age,
             events_by_size=events.by_size,
             facts=facts.facts,
             report_rows=facts.rows,
+            reports=reports,
         )

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,6 +112,18 @@ def kill_all_workers(gateway: Gateway) -> None:
     wait_for(
         "new workers", lambda: bool((now := children_of(supervisor)) and now.isdisjoint(before)), seconds=30
     )
+
+
+def kill_a_worker_each_second(gateway: Gateway, over: threading.Event) -> list[int]:
+    """Until told to end; who was killed."""
+    killed = []
+    while not over.wait(1.0):
+        if workers := sorted(children_of(gateway.service("filter").pid)):
+            victim = random.choice(workers)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+    return killed
 
 
 @contextlib.contextmanager

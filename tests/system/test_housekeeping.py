@@ -11,8 +11,10 @@ from appliance.lab.gateway import NODE_NAME, Gateway
 from appliance.lab.services import wait_for
 from appliance.mail.message import HeaderField, Message
 from appliance.quarantine import Quarantine
-from appliance.store import audit, events, quarantine
+from appliance.store import audit, events, failure_intake, failures, quarantine, reports
 from appliance.store.engine import open_store
+from appliance.store.reports import NewJob
+from tests.failing import samples_of
 from tests.store.samples import ENVELOPE, held, message
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -23,7 +25,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def gateway(tmp_path: Path, requires_postfix: None) -> Iterator[Gateway]:
-    """With a message of 40 days ago and one of today, both recorded and held before it starts."""
+    """With a message of 40 days ago and one of today, both recorded and held before it starts, and reports about both."""
     running = Gateway(tmp_path, inside_domains=("corp.example",), page=False, reports=True)
     files = Quarantine(tmp_path / "quarantine")
     files.directory.mkdir(mode=0o770)
@@ -41,6 +43,10 @@ def gateway(tmp_path: Path, requires_postfix: None) -> Iterator[Gateway]:
         with store.begin() as connection:
             events.record(connection, [message(event_id, envelope=envelope)])
             quarantine.add(connection, row)
+            failed = replace(samples_of()[0], received_at=envelope.received_at, event_id=event_id)
+            failure_intake.add(connection, [failed], room=10)
+            day = envelope.received_at.date()
+            reports.plan(connection, NewJob(day, "d.example", "ab" * 16, 0, 86_400, event_id), NOW)
     store.close()
     with running:
         yield running
@@ -49,7 +55,15 @@ def gateway(tmp_path: Path, requires_postfix: None) -> Iterator[Gateway]:
 def test_s27_what_is_older_than_its_retention_is_deleted_and_the_rest_stays(gateway: Gateway) -> None:
     def tidied() -> bool:
         with gateway.store.read() as connection:
-            return not events.find(connection, OLD) and quarantine.get(connection, OLD) is None
+            left = [
+                *(job.report_id for job in reports.jobs(connection)),
+                *(row.event_id for row in failures.recent(connection)),
+            ]
+            return (
+                not events.find(connection, OLD)
+                and quarantine.get(connection, OLD) is None
+                and left == [NEW, NEW]
+            )
 
     wait_for("the old message to go", tidied, gateway.service("reports"), seconds=60)
 

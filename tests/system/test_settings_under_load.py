@@ -30,6 +30,7 @@ from appliance.store import settings as store_settings
 from appliance.store.schema import quarantine, settings_revision
 from appliance.store.settings import SettingsConflict
 from tests.processes import children_of
+from tests.system.faults import kill_a_worker_each_second
 from tests.system.mixed_mail import EXEMPT, KINDS, NONE, SKIPPED, Mail, Pace, Recorded, lay_out, recorded
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -90,12 +91,7 @@ class Disturbance:
     """The revisions that each worker named, in the order of time."""
 
     def kill(self) -> None:
-        while not self.over.wait(1.0):
-            if workers := sorted(children_of(self.gateway.service("filter").pid)):
-                victim = random.choice(workers)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-                    self.killed.append(victim)
+        self.killed = kill_a_worker_each_second(self.gateway, self.over)
 
     def save(self, writer: int) -> None:
         pace = Pace(SAVES_A_SECOND / WRITERS)

@@ -5,8 +5,9 @@ from appliance.checks.authenticate import MAX_WALK_QUESTIONS, Assessment, assess
 from appliance.checks.options import CheckOptions
 from appliance.filter.judged import Judged
 from appliance.mail.author import find_author
-from appliance.mail.message import Message
+from appliance.mail.message import Message, split_message
 from appliance.mail.origin import Origin, effective_client
+from appliance.mail.redaction import Redactor
 from appliance.milter.replies import encode_reply
 from appliance.policy import LocalPolicy, Verdict
 from appliance.settings import from_document
@@ -15,13 +16,20 @@ from tests.fuzz.material import Answering, message_of, parts_of, text_of
 WORDS = (
     "\n%%\n|From: |DKIM-Signature: |ARC-Seal: |Received: from |"
     "Authentication-Results: gate.example; |\r\n|v=spf1 |v=DMARC1; p=reject|v=DKIM1; p=|192.0.2.1|"
-    "example.org|List-Id: |\r\n\r\n|include:"
+    "example.org|List-Id: |\r\n\r\n|include:|; ruf=mailto:f@x.example; fo=1:d:s"
 )
 
 _POLICY = LocalPolicy(
     from_document(
         {
             "verification": {"enabled": True, "x_header": True},
+            "reports": {
+                "enabled": True,
+                "failure_enabled": True,
+                "readiness_override": "fuzz",
+                "organization": "Gate",
+                "address": "dmarc@gate.example",
+            },
             "network": {"known_hosts": ["198.51.100.0/24"], "trusted_forwarders": ["203.0.113.0/24"]},
         }
     ),
@@ -97,5 +105,9 @@ def mark(judged: Judged) -> None:
     encode_reply(marks, judged.message.fields, leading_space=True)
     delivered = judged.as_delivered(marks)
     assert delivered.body == judged.message.body
-    judged.record("gate.example")
+    for sample in judged.record("gate.example", "mx.example").failures:
+        fields = sample.with_codes(Redactor(b"key")).header
+        assert len(split_message("".join(f"{field}\r\n" for field in fields).encode("ascii"))[0]) == len(
+            fields
+        )
     assert judged.reply_text("refused: %{domain} %{id}").isascii()

@@ -9,7 +9,7 @@ from appliance.lab.mailbox import DeliveredMessage
 from appliance.lab.nameserver import Zone
 from appliance.lab.samples import Fate
 from appliance.lab.services import wait_for
-from appliance.lab.smtp import Reply, SmtpClient, Stage, send_message
+from appliance.lab.smtp import Reply, Stage, send_message
 from appliance.store import events, quarantine
 from appliance.store.facts import ReportRow
 from appliance.store.quarantine import QuarantineRow
@@ -190,22 +190,14 @@ class Post:
         )
 
     def hand_in(self, letter: Letter, recipients: tuple[str, ...]) -> Reply:
-        port = self.gateway.postfix.config.smtp_port
-        if letter.login:
-            with SmtpClient(port, helo=letter.helo) as client:
-                code, _ = client.command(
-                    f"XCLIENT ADDR={letter.client_ip} NAME=[UNAVAILABLE] LOGIN={letter.login}"
-                )
-                assert code == 220
-                client.command(f"EHLO {letter.helo}")
-                return client.send(mail_from=letter.mail_from, rcpt_to=recipients, octets=letter.octets)
         return send_message(
-            port,
+            self.gateway.postfix.config.smtp_port,
             mail_from=letter.mail_from,
             rcpt_to=recipients,
             octets=letter.octets,
             helo=letter.helo,
             client_ip=letter.client_ip,
+            login=letter.login,
             mail_parameters=letter.parameters,
         )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from itertools import count
 from typing import Any
@@ -12,15 +12,18 @@ import pytest
 
 from appliance.lab.gateway import Gateway
 from appliance.lab.nameserver import Behaviour
+from appliance.node import read_node
 from appliance.settings import InvalidSettings
 from appliance.settings.names import SETTINGS, replaced
-from appliance.store import reports
+from appliance.store import last_run, reports
 from appliance.store import settings as store_settings
 from appliance.store.reports import JobStatus
+from reporting.digest import send_due_digest
 from reporting.jobs import build_day, send_pending
 from tests.checks.mails import signed
 from tests.checks.sealer import Sealer, with_set
 from tests.reporting.reader import read_mail
+from tests.system.behaviour.failing import failure_mails
 from tests.system.behaviour.keeping import KEPT
 from tests.system.behaviour.observing import REPORTING, put_in_force, report_rows
 from tests.system.behaviour.post import OWN, SELECTOR, Letter, Owner, Post, mail, spoof
@@ -226,6 +229,39 @@ def kept_for_reports(world: World) -> str:
     return f"{len(report_rows(world.gateway, domain))} rows"
 
 
+def weekly_summary(world: World) -> str:
+    """Whom it arrives at, once Postfix has delivered it."""
+    store, now = world.gateway.store, datetime.now(UTC)
+    send_due_digest(read_node(world.gateway.node_file), store, now=now)
+    with store.read() as connection:
+        if last_run.is_due(connection, "digest", now - timedelta(days=7), now):
+            return "nobody"
+    [sent] = world.gateway.outside.wait_until(
+        lambda message: any("summary of" in subject for subject in message.texts("Subject")),
+        "the weekly summary",
+        seconds=30,
+    )
+    return sent.recipient
+
+
+def recipients_domain(world: World) -> str:
+    """As the reports on a message would name it."""
+    domain = world.domain("p=none; rua=mailto:r@owner.test")
+    world.post.one(spoof(domain))
+    [(row, _)] = report_rows(world.gateway, domain)
+    return row.envelope_to or "not named"
+
+
+def failure_reports(messages: int) -> Look:
+    """How many mails say that these forgeries of one domain failed."""
+    return lambda world: f"{len(failure_mails(world.gateway, world.post, messages=messages)[1])} mails"
+
+
+def subject_of_a_failure_report(world: World) -> str:
+    domain, [sent] = failure_mails(world.gateway, world.post)
+    return sent.texts("Subject")[0].replace(domain, "DOMAIN")
+
+
 def switching_reports_on(world: World) -> str:
     """What the page and the command line say to it; nothing stays saved."""
     try:
@@ -258,6 +294,7 @@ class Leaf:
 
 LISTED = {"verification.scope": "listed", "verification.domains": ["other.test"]}
 GATE = {"reports.gate": "listed"}
+FAILURES = {"reports.failure_enabled": True}
 SEALERS = {"network.trusted_sealers": [SEALER]}
 NOT_LISTED = "refused: not on the list of domains always reported to"
 
@@ -319,6 +356,21 @@ LEAVES = (
     Leaf("reports.contact", "Ask Ann", lambda world: world.report().contact, "", "Ask Ann"),
     Leaf("reports.gate", "listed", of_the_day, "sent", NOT_LISTED),
     Leaf(
+        "reports.destinations_per_day",
+        0,
+        of_the_day,
+        "sent",
+        "refused: one of 1 too many: no more than 0 reports may be sent on a day",
+    ),
+    Leaf(
+        "reports.new_destinations_per_day",
+        0,
+        of_the_day,
+        "sent",
+        "sending: waits: 0 addresses that never had a report from us got one today, and no more may; the others follow "
+        "tomorrow",
+    ),
+    Leaf(
         "reports.denied_domains",
         [f"*.{FAMILY}"],
         of_the_day,
@@ -326,6 +378,19 @@ LEAVES = (
         "refused: on the list of domains never reported to",
     ),
     Leaf("reports.allowed_domains", [f"*.{FAMILY}"], of_the_day, NOT_LISTED, "sent", GATE),
+    Leaf("reports.recipient_domain", False, recipients_domain, INSIDE, "not named"),
+    Leaf("reports.digest_address", "boss@owner.test", weekly_summary, "nobody", "boss@owner.test"),
+    Leaf("reports.failure_enabled", True, failure_reports(1), "0 mails", "1 mails"),
+    Leaf(
+        "reports.failure_redaction",
+        False,
+        subject_of_a_failure_report,
+        "DMARC failure report about mail of DOMAIN",
+        "FW: x",
+        FAILURES,
+    ),
+    Leaf("reports.failure_per_destination", 2, failure_reports(3), "1 mails", "2 mails", FAILURES),
+    Leaf("reports.failure_per_day", 0, failure_reports(1), "1 mails", "0 mails", FAILURES),
     Leaf("reports.collect_only", True, kept_for_reports, "0 rows", "1 rows", {"reports.enabled": False}),
     Leaf(
         "reports.readiness_override",
