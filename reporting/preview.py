@@ -61,7 +61,7 @@ class Target:
     """One URI of the record."""
 
     uri: str
-    """As published; hostile."""
+    """As published: printable ASCII."""
     answer: Answer
     reason: str = ""
     receivers: tuple[Receiver, ...] = ()
@@ -208,7 +208,8 @@ async def _targets(policy_domain: str, nameserver: str) -> Targets:
         if record is None:
             return Targets(problem=f"there is no DMARC record at _dmarc.{policy_domain} now")
         if not record.rua:
-            return Targets(problem="its record asks for no aggregate reports (no rua)")
+            unusable = [problem for problem in record.problems if "rua tag" in problem]
+            return Targets(problem=f"its record asks for no reports: {'; '.join(unusable) or 'no rua'}")
         asked = [
             _target(uri, address, policy_domain, record, resolver, deadline) for uri, address in _read(record)
         ]

@@ -104,7 +104,8 @@ class Sender:
         waits = [one.reply for one in attempted if one.outcome is HandOver.WAITS]
         again = [*destinations.postponed, *(a.reply for a in attempted if a.outcome is HandOver.DEFERRED)]
         if (waits or again) and now - job.created_at < GIVE_UP_AFTER:
-            due_at = window.again_at(now, job.created_at) if again else window.next_day(now)
+            tried_at = job.updated_at if job.status is JobStatus.SENDING else None
+            due_at = window.again_at(now, tried_at) if again else window.next_day(now)
             is_unreachable = any(one.is_unreachable for one in attempted)
             said = [*again, *waits]
             return self._conclude(

@@ -18,9 +18,13 @@ def next_day(now: datetime) -> datetime:
     return _between(*_window(now + timedelta(days=1)))
 
 
-def again_at(now: datetime, ready_at: datetime) -> datetime:
-    """When to repeat what can't be sent *now* and was ready then: soon at first, then less and less often."""
-    wait = min(max(now - ready_at, SOONEST_REPEAT), LATEST_REPEAT)
+def again_at(now: datetime, tried_at: datetime | None) -> datetime:
+    """When to repeat what can't be sent *now*: soon at first, then less and less often.
+
+    *tried_at* is when it was tried before that; ``None``: never.
+    """
+    before = now - tried_at if tried_at is not None else timedelta()
+    wait = min(max(2 * before, SOONEST_REPEAT), LATEST_REPEAT)
     return now + wait * random.uniform(0.9, 1.1)
 
 

@@ -39,7 +39,11 @@ def opened_store(config: Path | None, store: str | None) -> tuple[Node, Store]:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+    """One line; what could steer a terminal is written as an escape, which reads as the same character."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    click.echo(text)
 
 
 def login() -> str:

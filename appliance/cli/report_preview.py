@@ -217,7 +217,7 @@ def _document(found: Preview, rows: Sequence[Sequence[tuple[ReportRow, int]]]) -
         "reports": reports,
         "existing": [job.id for job in found.existing],
         "reported_under": found.reported_under,
-        "targets": [asdict(target) | {"uri": safe(target.uri)} for target in found.targets.targets],
+        "targets": [asdict(target) for target in found.targets.targets],
         "problem": found.targets.problem,
         "addresses": list(found.targets.addresses),
         "sent_today": asdict(found.sent_today),

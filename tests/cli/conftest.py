@@ -19,12 +19,11 @@ from appliance.settings import Settings
 from appliance.store import settings
 from appliance.store.engine import Store
 from reporting.period import last_day
-from tests.cli.yesterday import Done, Gate, Yesterday
+from tests.cli.commands import Done, Gate, OnTerminal
+from tests.cli.yesterday import Yesterday
 from tests.reporting.samples import save
 from tests.reporting.samples import settings as report_settings
 from tests.reporting.sink import StartSink, running
-
-OnTerminal = Callable[..., Done]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from appliance.mail.message import Recipient
 from appliance.store import events
 from appliance.store.engine import Store
 from appliance.store.records import MessageRecord
-from tests.cli.conftest import Gate
+from tests.cli.commands import Gate
 from tests.store.samples import ENVELOPE, failing, message, skipped
 
 

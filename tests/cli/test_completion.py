@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.settings.lists import LISTS
-from tests.cli.conftest import Gate
+from tests.cli.commands import Gate
 
 Complete = Callable[..., list[str]]
 

@@ -12,7 +12,8 @@ from appliance.store import audit, keys
 from appliance.store.engine import Store
 from appliance.store.keys import KeyState
 from appliance.store.schema import signing_key
-from tests.cli.conftest import Gate, Saved
+from tests.cli.commands import Gate
+from tests.cli.conftest import Saved
 
 DOMAIN = "gateway.test"
 REPORTER = from_document({"reports": {"address": f"dmarc@{DOMAIN}", "organization": "Gateway"}})

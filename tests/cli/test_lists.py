@@ -11,7 +11,8 @@ from appliance.settings.lists import LISTS
 from appliance.settings.names import replaced, value_of
 from appliance.store import exceptions
 from appliance.store.engine import Store
-from tests.cli.conftest import Gate, OnTerminal, Saved
+from tests.cli.commands import Gate, OnTerminal
+from tests.cli.conftest import Saved
 
 File = Callable[[str | bytes], str]
 

@@ -8,7 +8,8 @@ import pytest
 from appliance.settings import from_document
 from appliance.store import readiness
 from appliance.store.engine import Store
-from tests.cli.conftest import Gate, Saved
+from tests.cli.commands import Gate
+from tests.cli.conftest import Saved
 
 REPORTER = {"address": "dmarc@corp.test", "organization": "Corp"}
 NOTHING_THERE = ("--resolver", "127.0.0.1:1")

@@ -10,7 +10,7 @@ from appliance.store.deliveries import News
 from appliance.store.engine import Store
 from appliance.store.keys import Algorithm
 from appliance.store.reports import Fate, JobStatus, ReportJob
-from tests.cli.conftest import OnTerminal
+from tests.cli.commands import OnTerminal
 from tests.cli.yesterday import RECORD, Yesterday
 from tests.reporting.samples import save, settings
 from tests.reporting.sink import StartSink, Taken

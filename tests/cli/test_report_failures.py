@@ -7,7 +7,7 @@ from appliance.store import failure_intake, failures
 from appliance.store.engine import Store
 from appliance.store.failures import FailureCopy
 from appliance.store.reports import JobStatus
-from tests.cli.yesterday import Gate
+from tests.cli.commands import Gate
 from tests.failing import NOW, samples_of
 
 [SAMPLE] = samples_of()

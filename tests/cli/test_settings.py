@@ -11,7 +11,8 @@ from appliance.settings import Scope, Settings, to_document
 from appliance.settings.names import replaced
 from appliance.store import audit
 from appliance.store.engine import Store
-from tests.cli.conftest import Gate, OnTerminal, Saved
+from tests.cli.commands import Gate, OnTerminal
+from tests.cli.conftest import Saved
 
 BIG = "9" * 5_000
 

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.store import accounts, audit
 from appliance.store.engine import Store
-from tests.cli.conftest import Gate
+from tests.cli.commands import Gate
 
 NOW = datetime.now(UTC)
 

@@ -1,6 +1,5 @@
-"""What commands leave behind, and a gateway that counted mail yesterday, for the tests of ``dmarcgate report``."""
+"""A gateway that counted mail yesterday, for the tests of ``dmarcgate report``."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,19 +8,8 @@ from appliance.lab.nameserver import NameServer
 from appliance.store import reports
 from appliance.store.engine import Store
 from appliance.store.reports import JobStatus, ReportJob
+from tests.cli.commands import Done, Gate
 from tests.reporting.samples import HOUR, ROW, count
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-Gate = Callable[..., Done]
 
 RECORD = "v=DMARC1; p=reject; rua=mailto:d@bank.test"
 

@@ -1,12 +1,11 @@
 """A clock that jumps, and summer time: every day is reported once, and every report is sent once (F11, pain 9)."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 
@@ -26,17 +25,16 @@ DAYS = 4
 HOURS = timedelta(hours=1)
 
 
-@pytest.fixture(params=["UTC", "Europe/Berlin", "Asia/Tokyo", "America/Sao_Paulo"])
-def _machines_own_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = request.param
+@pytest.fixture
+def _machines_own_time(zone: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        yield
     time.tzset()
-    yield
-    if before is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = before
-    time.tzset()
+
+
+ZONES = ("Europe/Berlin", "UTC", "Asia/Tokyo", "America/Sao_Paulo")
 
 
 def every(hours: float, *, until: float) -> list[float]:
@@ -54,7 +52,13 @@ JUMPS = {
 
 
 @pytest.mark.usefixtures("_machines_own_time")
-@pytest.mark.parametrize("jumps", [pytest.param(jumps, id=name) for name, jumps in JUMPS.items()])
+@pytest.mark.parametrize(
+    ("zone", "jumps"),
+    [
+        pytest.param(zone, jumps, id=f"{name}, {zone}")
+        for (name, jumps), zone in zip(JUMPS.items(), cycle(ZONES), strict=False)
+    ],
+)
 def test_f11_no_day_is_skipped_and_no_report_sent_twice(
     sqlite_store: Store, nameserver: NameServer, start_sink: StartSink, jumps: list[float]
 ) -> None:

@@ -74,10 +74,31 @@ def test_trouble_with_the_connection_is_a_deferral_and_the_next_message_gets_a_n
     assert [attempted.outcome for attempted in attempts] == [HandOver.DEFERRED] * 2
 
 
+@pytest.mark.parametrize(
+    ("options", "is_uncertain", "is_unreachable"),
+    [
+        pytest.param(("-q", "CONNECT"), False, True, id="at the greeting"),
+        pytest.param(("-q", "EHLO"), False, True, id="at EHLO"),
+        pytest.param(("-q", "MAIL"), False, False, id="at MAIL"),
+        pytest.param(("-q", "RCPT"), False, False, id="at RCPT"),
+        pytest.param(("-q", "."), True, False, id="after the data"),
+        pytest.param(("-r", "."), False, False, id="refused after the data"),
+        pytest.param((), False, False, id="taken"),
+    ],
+)
+def test_f13_where_the_connection_broke_says_whether_postfix_may_have_the_message(
+    start_sink: StartSink, options: tuple[str, ...], is_uncertain: bool, is_unreachable: bool
+) -> None:
+    [attempted] = offer(start_sink(*options).place)
+
+    assert (attempted.is_uncertain, attempted.is_unreachable) == (is_uncertain, is_unreachable)
+
+
 def test_nobody_listening_is_a_deferral_that_says_where(free_port: Callable[[], int]) -> None:
     port = free_port()
 
     [attempted] = offer(("127.0.0.1", port))
 
     assert attempted.outcome is HandOver.DEFERRED
+    assert attempted.is_unreachable
     assert f"127.0.0.1:{port}" in attempted.reply

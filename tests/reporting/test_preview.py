@@ -249,7 +249,12 @@ def test_t23_what_the_caps_leave_is_told(
     ("record", "problem"),
     [
         pytest.param(None, "there is no DMARC record at _dmarc.bank.test now", id="gone"),
-        pytest.param("v=DMARC1; p=reject", "its record asks for no aggregate reports (no rua)", id="no rua"),
+        pytest.param("v=DMARC1; p=reject", "its record asks for no reports: no rua", id="no rua"),
+        pytest.param(
+            "v=DMARC1; p=reject; rua=mailto:d\u202e@bank.test",
+            "its record asks for no reports: the rua tag holds characters outside printable ASCII",
+            id="no ASCII",
+        ),
     ],
 )
 def test_agg_44_what_is_published_now_counts(

@@ -59,4 +59,8 @@ def test_repeats_become_rarer_and_stay_bounded(hours: float) -> None:
     wait = window.again_at(at(hours), at(0)) - at(hours)
 
     assert timedelta(minutes=9) <= wait <= timedelta(hours=4.4)
-    assert wait <= max(timedelta(minutes=11), timedelta(hours=hours * 1.1))
+    assert wait <= max(timedelta(minutes=11), timedelta(hours=hours * 2.2))
+
+
+def test_the_first_repeat_comes_soon() -> None:
+    assert window.again_at(at(0), None) - at(0) <= timedelta(minutes=11)

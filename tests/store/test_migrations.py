@@ -141,6 +141,8 @@ def test_many_facts_of_the_first_schema_are_brought_over(store_url: str) -> None
             [group] = facts.policy_groups(connection, begin, begin + DAY)
             [(row, count)] = facts.aggregate_rows(connection, group, begin, begin + DAY)
             days[count] = row.policy_domain
+        causes = facts.days_seen(connection, "sender.example", DAY_BEGIN, DAY_BEGIN + 250 * DAY)
         left = connection.execute(text("SELECT count(*) FROM fact_row WHERE length(key) = 16")).scalar()
     assert days == {24: "sender.example"}
+    assert causes == 250, "what was counted before causes reports, as it did"
     assert left == 0

@@ -181,10 +181,10 @@ def kernel_that_tells(tmp_path: Path) -> None:
 
 @pytest.fixture
 def plain_gateway(tmp_path: Path, kernel_that_tells: None, requires_postfix: None) -> Iterator[Gateway]:
-    with Gateway(tmp_path / "gateway", inside_domains=(INSIDE,), page=False) as running:
+    with Gateway(tmp_path / "g", inside_domains=(INSIDE,), page=False) as running:
         prepare(running)
         yield running
-    shutil.rmtree(tmp_path / "gateway")
+    shutil.rmtree(tmp_path / "g")
 
 
 def test_f12_nothing_that_was_answered_is_still_to_be_written(plain_gateway: Gateway) -> None:

@@ -65,7 +65,7 @@ def small_disk(tmp_path: Path, requires_postfix: None) -> Iterator[Gateway]:
     with (
         mounted("-t", "tmpfs", "-o", "size=6m", "tmpfs", at=disk),
         Gateway(
-            tmp_path / "gateway",
+            tmp_path / "g",
             inside_domains=(INSIDE,),
             store_url=f"sqlite:///{disk}/dmarcgate.db",
             page=False,
@@ -200,7 +200,7 @@ def test_f8_a_slow_database_records_or_counts_every_message_and_holds_none_twice
 @pytest.fixture
 def own_gateway(tmp_path: Path, requires_postfix: None) -> Iterator[Gateway]:
     """For damage that is not to be repaired."""
-    with Gateway(tmp_path / "gateway", inside_domains=(INSIDE,), page=False) as gateway:
+    with Gateway(tmp_path / "g", inside_domains=(INSIDE,), page=False) as gateway:
         prepare(gateway)
         yield gateway
 

@@ -372,8 +372,14 @@ def test_a_release_names_its_event_in_postfix_s_log(site: Site) -> None:
     site.await_log(f"postfix/release/smtpd.* {reply.queue_id}: client=.*, orig_queue_id=0123456789ab")
 
 
-@pytest.mark.parametrize("listener", ["smtp_port", "report_port"])
-@pytest.mark.parametrize("command", ["XFORWARD IDENT=0123456789ab", "XCLIENT ADDR=192.0.2.1"])
+@pytest.mark.parametrize(
+    ("listener", "command"),
+    [
+        ("smtp_port", "XFORWARD IDENT=0123456789ab"),
+        ("smtp_port", "XCLIENT ADDR=192.0.2.1"),
+        ("report_port", "XCLIENT ADDR=192.0.2.1"),
+    ],
+)
 def test_nobody_else_can_claim_to_be_another(site: Site, listener: str, command: str) -> None:
     with SmtpClient(getattr(site.gateway.postfix.config, listener)) as client:
         code, _ = client.command(command)

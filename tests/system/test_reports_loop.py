@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from appliance.lab.gateway import Gateway
 from appliance.lab.mailbox import DeliveredMessage
+from appliance.lab.services import wait_for
 from appliance.lab.smtp import send_message
 from appliance.store.schema import fact, fact_cause
 from reporting.jobs import build_day, send_pending
@@ -65,8 +66,6 @@ class Side:
 
 
 def assert_idle(gateway: Gateway) -> None:
-    from appliance.lab.services import wait_for
-
     wait_for("an empty queue", lambda: not gateway.postfix.queue_length(), seconds=60)
 
 
@@ -85,11 +84,13 @@ NIGHTLY: tuple[Callable[[Side, date, datetime], None], ...] = (send_aggregate_re
 
 
 @pytest.fixture
-def sides(tmp_path: Path, requires_postfix: None) -> Iterator[tuple[Side, Side]]:
+def sides(tmp_path_factory: pytest.TempPathFactory, requires_postfix: None) -> Iterator[tuple[Side, Side]]:
     names = (("ann.example", "192.0.2.1"), ("bob.example", "192.0.2.2"))
     with ExitStack() as running:
         gateways = [
-            running.enter_context(Gateway(tmp_path / domain, inside_domains=(domain,), page=False, workers=1))
+            running.enter_context(
+                Gateway(tmp_path_factory.mktemp("side"), inside_domains=(domain,), page=False, workers=1)
+            )
             for domain, _ in names
         ]
         for (domain, _), gateway in zip(names, gateways, strict=True):

@@ -1,9 +1,12 @@
 """No setting may do nothing: each one is changed alone, and mail, a header, a report or a page must show it (pain 24)."""
 
+import gzip
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
 from email.utils import parseaddr
 from itertools import count
 from typing import Any
@@ -18,6 +21,7 @@ from appliance.settings.names import SETTINGS, replaced
 from appliance.store import last_run, reports
 from appliance.store import settings as store_settings
 from appliance.store.reports import JobStatus
+from reporting.aggregate_xml import NAMESPACE
 from reporting.digest import send_due_digest
 from reporting.jobs import build_day, send_pending
 from tests.checks.mails import signed
@@ -95,7 +99,8 @@ class World:
         [sent] = self.gateway.outside.wait_until(
             lambda m: m.recipient == f"d@{domain}", f"the report to {domain}", seconds=30
         )
-        return Report("sent", read_mail(sent.octets)["report_metadata"], sent.texts("From")[0])
+        metadata = read_mail(sent.octets)["report_metadata"]
+        return Report("sent", metadata, sent.texts("From")[0], form_of(sent.octets), sent.return_path)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,13 @@ class Report:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     author: str = ""
     """Its From field."""
+    form: str = ""
+    return_path: str = ""
+
+    @property
+    def bounces_to(self) -> str:
+        """The domain that its bounces go to."""
+        return self.return_path.rpartition("@")[2]
 
     @property
     def organization(self) -> str:
@@ -119,6 +131,12 @@ class Report:
     @property
     def contact(self) -> str:
         return self.metadata["org_extra_contact_info"] or ""
+
+
+def form_of(octets: bytes) -> str:
+    """Which schema the attached report is written for."""
+    [attached] = message_from_bytes(octets, policy=default).iter_attachments()
+    return "rfc9990" if NAMESPACE.encode() in gzip.decompress(attached.get_content()) else "legacy"
 
 
 def of_the_day(world: World) -> str:
@@ -378,6 +396,17 @@ LEAVES = (
         "refused: on the list of domains never reported to",
     ),
     Leaf("reports.allowed_domains", [f"*.{FAMILY}"], of_the_day, NOT_LISTED, "sent", GATE),
+    Leaf("reports.format", "legacy", lambda world: world.report().form, "rfc9990", "legacy"),
+    Leaf(
+        "reports.legacy_domains", [f"*.{FAMILY}"], lambda world: world.report().form, "rfc9990", "legacy"
+    ),
+    Leaf(
+        "reports.bounce_domain",
+        "b.corp.example",
+        lambda world: world.report().bounces_to,
+        "corp.example",
+        "b.corp.example",
+    ),
     Leaf("reports.recipient_domain", False, recipients_domain, INSIDE, "not named"),
     Leaf("reports.digest_address", "boss@owner.test", weekly_summary, "nobody", "boss@owner.test"),
     Leaf("reports.failure_enabled", True, failure_reports(1), "0 mails", "1 mails"),

@@ -139,7 +139,7 @@ def _keys() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_key")),
-        sa.UniqueConstraint("domain", "selector", name=op.f("uq_signing_key_domain")),
+        sa.UniqueConstraint("domain", "selector", name=op.f("uq_signing_key_domain_selector")),
     )
     op.create_table(
         "secret",
