@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from appliance.store import reports
+from appliance.store import suppression
 from appliance.store.engine import Store
 from reporting.destinations import Destinations
 from reporting.gate import ReportGate
@@ -18,7 +18,7 @@ def permitted(
         for address in destinations.addresses:
             if gate.is_own(address.domain):
                 refused.append(f"{address.domain} is our own domain")
-            elif (dead := reports.suppression(connection, str(address), now)) is not None:
+            elif (dead := suppression.find(connection, str(address), now)) is not None:
                 until = f" until {dead.until:%Y-%m-%d}" if dead.until is not None else ""
                 refused.append(f"an address at {address.domain} is on the suppression list{until}")
             else:

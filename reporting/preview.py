@@ -13,7 +13,7 @@ from appliance.dmarc.discovery import LookupFailed
 from appliance.dmarc.record import DmarcRecord
 from appliance.resolver import Resolver
 from appliance.settings import ReportForm, Settings
-from appliance.store import facts, outbox, report_copies, report_facts, reports
+from appliance.store import facts, outbox, report_copies, report_facts, reports, suppression
 from appliance.store import settings as stored_settings
 from appliance.store.engine import Store
 from appliance.store.facts import PolicyGroup, ReportRow
@@ -271,7 +271,7 @@ def _with_obstacles(
     def looked_at(receiver: Receiver) -> Receiver:
         domain = receiver.address.rpartition("@")[2]
         with store.read() as connection:
-            dead = reports.suppression(connection, receiver.address, now)
+            dead = suppression.find(connection, receiver.address, now)
             is_new = not outbox.is_known(connection, receiver.address)
         if gate.is_own(domain):
             obstacle = f"{domain} is our own domain"

@@ -9,8 +9,8 @@ from appliance.cli.failures import CommandFailed
 from appliance.cli.options import json_option, node_options, opened_store, print_json, who
 from appliance.cli.report_text import address_of, moment
 from appliance.quarantine.text import safe
-from appliance.store import audit, reports
-from appliance.store.reports import Suppression
+from appliance.store import audit, suppression
+from appliance.store.suppression import Suppression
 
 
 @click.command("suppress")
@@ -32,7 +32,7 @@ def suppress(
     _, opened = opened_store(config, store)
     why = reason or f"wanted by {who()}"
     with opened.begin() as connection:
-        reports.suppress(connection, wanted, ends, why)
+        suppression.suppress(connection, wanted, ends, why)
         audit.write(connection, who(), "report address suppressed", wanted, why, now=now)
     click.echo(f"{wanted} gets no reports {_until(ends)}")
 
@@ -45,10 +45,10 @@ def unsuppress(config: Path | None, store: str | None, address: str) -> None:
     wanted = address_of(address)
     _, opened = opened_store(config, store)
     with opened.begin() as connection:
-        if wanted not in {known.address for known in reports.suppressions(connection)}:
+        if wanted not in {known.address for known in suppression.known(connection)}:
             message = f"{wanted} is not suppressed; dmarcgate report suppressions shows who is"
             raise CommandFailed(message, status=1)
-        reports.unsuppress(connection, wanted)
+        suppression.unsuppress(connection, wanted)
         audit.write(connection, who(), "report address unsuppressed", wanted)
     click.echo(f"{wanted} may get reports again")
 
@@ -60,7 +60,7 @@ def suppressions(config: Path | None, store: str | None, as_json: bool) -> None:
     """The addresses that get no reports, until when and why; those whose time is over too."""
     _, opened = opened_store(config, store)
     with opened.read() as connection:
-        found = reports.suppressions(connection)
+        found = suppression.known(connection)
     now = datetime.now(UTC)
     for one in found:
         if as_json:

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, select, update
 
 from appliance.store import reports
 from appliance.store.batch import insert_for
-from appliance.store.reports import Fate, JobStatus, Suppression
+from appliance.store.reports import Fate, JobStatus
 from appliance.store.schema import failure, report_attempt, report_job
 from appliance.store.schema import suppression as suppression_table
+from appliance.store.suppression import Suppression
 from appliance.store.values import from_json, from_micros, text, to_micros
 
 ACCEPTED = "accepted"

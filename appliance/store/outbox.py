@@ -8,9 +8,10 @@ from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Connection, or_, select, update
 
-from appliance.store import audit, reports
+from appliance.store import audit, reports, suppression
 from appliance.store.reports import Attempt, Fate, JobStatus, ReportJob
-from appliance.store.schema import report_attempt, report_destination, report_job, suppression
+from appliance.store.schema import report_attempt, report_destination, report_job
+from appliance.store.schema import suppression as suppression_table
 from appliance.store.values import text, to_micros
 
 UNSENT = (JobStatus.PENDING, JobStatus.BUILT, JobStatus.SENDING)
@@ -194,7 +195,7 @@ def send_again(
     return SentAgain(
         tuple(copy.address for copy in wanted),
         () if again else tuple(copy.address for copy in having),
-        tuple(c.address for c in found.copies if reports.suppression(connection, c.address, now) is not None),
+        tuple(c.address for c in found.copies if suppression.find(connection, c.address, now) is not None),
     )
 
 
@@ -231,8 +232,8 @@ def _copy(address: str, last: Attempt | None, *, is_dead: bool) -> CopyStatus:
 
 
 def _suppressed(connection: Connection, addresses: set[str], now: datetime) -> set[str]:
-    in_force = or_(suppression.c.until.is_(None), suppression.c.until > to_micros(now))
-    wanted = select(suppression.c.address).where(suppression.c.address.in_(addresses), in_force)
+    in_force = or_(suppression_table.c.until.is_(None), suppression_table.c.until > to_micros(now))
+    wanted = select(suppression_table.c.address).where(suppression_table.c.address.in_(addresses), in_force)
     return set(connection.scalars(wanted))
 
 

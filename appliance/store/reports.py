@@ -1,4 +1,4 @@
-"""The outbox of reports: one job for each UTC day, policy domain, policy and part; each attempt; dead destinations."""
+"""The outbox of reports: one job for each UTC day, policy domain, policy and part; each attempt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
 
 from appliance.store import leases
 from appliance.store.batch import insert_for
 from appliance.store.schema import report_attempt, report_job
-from appliance.store.schema import suppression as suppression_table
 from appliance.store.values import from_json, from_micros, text, to_json, to_micros
 
 LONGEST_WAIT = timedelta(hours=27)
@@ -98,18 +97,6 @@ class Attempt:
     """When we learned of the fate."""
     diagnostic: str = ""
     """What was said of it; hostile until checked, but printable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suppression:
-    """An address that gets no reports."""
-
-    address: str
-    until: datetime | None
-    """``None``: until somebody removes it."""
-    reason: str
-    strikes: int = 0
-    """How many bounces led here; 0: none, somebody wanted it."""
 
 
 _SHOWN = tuple(
@@ -330,38 +317,6 @@ def attempts(connection: Connection, job_id: int) -> list[Attempt]:
     return [read_attempt(row) for row in found]
 
 
-def suppress(connection: Connection, address: str, until: datetime | None, reason: str) -> None:
-    """Send nothing to *address* until then; replaces what was said of it before."""
-    values = {
-        "until": to_micros(until) if until is not None else None,
-        "reason": text(reason, 500),
-        "strikes": 0,
-    }
-    insert = insert_for(connection.dialect, suppression_table).values(address=text(address, 512), **values)
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=[suppression_table.c.address], set_=values)
-    )
-
-
-def unsuppress(connection: Connection, address: str) -> None:
-    connection.execute(delete(suppression_table).where(suppression_table.c.address == text(address, 512)))
-
-
-def suppression(connection: Connection, address: str, now: datetime) -> Suppression | None:
-    """Why *address* gets nothing now; ``None`` when it does."""
-    in_force = or_(suppression_table.c.until.is_(None), suppression_table.c.until > to_micros(now))
-    found = connection.execute(
-        select(suppression_table).where(suppression_table.c.address == text(address, 512), in_force)
-    ).first()
-    return _suppression(found) if found is not None else None
-
-
-def suppressions(connection: Connection) -> list[Suppression]:
-    """All, those that ran out included, by address."""
-    found = connection.execute(select(suppression_table).order_by(suppression_table.c.address))
-    return [_suppression(row) for row in found]
-
-
 def _is_due(now: datetime) -> ColumnElement[bool]:
     """What is due far in the future was put off by a clock that was wrong."""
     due_at = report_job.c.due_at
@@ -406,8 +361,3 @@ def read_attempt(row: Row[*tuple[Any, ...]]) -> Attempt:
         fate_at=from_micros(row.fate_at) if row.fate_at is not None else None,
         diagnostic=row.diagnostic,
     )
-
-
-def _suppression(row: Row[*tuple[Any, ...]]) -> Suppression:
-    until = from_micros(row.until) if row.until is not None else None
-    return Suppression(row.address, until, row.reason, row.strikes)

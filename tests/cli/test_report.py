@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from appliance.store import deliveries, reports
+from appliance.store import deliveries, reports, suppression
 from appliance.store.deliveries import News
 from appliance.store.reports import Attempt, Fate, JobStatus
 from tests.cli.commands import OnTerminal
@@ -195,7 +195,7 @@ def test_the_list_shows_what_became_of_every_copy(yesterday: Yesterday) -> None:
                 deliveries.learn(connection, copy, news, now)
         for address, outcome in outcomes.items():
             reports.add_attempt(connection, job.id, Attempt(now, address, outcome, f"why {outcome}", ""))
-        reports.suppress(connection, "dead@x.test", None, "bounced")
+        suppression.suppress(connection, "dead@x.test", None, "bounced")
         reports.set_destinations(connection, job.id, ["dead@x.test", "open@x.test"], now)
 
     listed = yesterday.run("list").out
@@ -282,7 +282,7 @@ def test_t22_nothing_that_a_server_said_steers_the_terminal(
     with yesterday.store.begin() as connection:
         reports.add_attempt(connection, job.id, Attempt(now, "d@bank.test", "refused", HOSTILE, "4Zq\x1b"))
         reports.set_status(connection, job.id, JobStatus.FAILED, now, reason=HOSTILE)
-        reports.suppress(connection, "d@bank.test", None, HOSTILE)
+        suppression.suppress(connection, "d@bank.test", None, HOSTILE)
 
     told, as_json = yesterday.run(*words), yesterday.run(*words, "--json")
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from appliance.lab.nameserver import Behaviour
-from appliance.store import reports
+from appliance.store import suppression
 from reporting.aggregate_xml import NAMESPACE
 from tests.cli.yesterday import RECORD, Yesterday
 from tests.reporting.samples import save, settings
@@ -119,7 +119,7 @@ def test_t22_nothing_hostile_steers_the_terminal(yesterday: Yesterday) -> None:
     yesterday.counted()
     yesterday.published()
     with yesterday.store.begin() as connection:
-        reports.suppress(connection, "d@bank.test", None, hostile)
+        suppression.suppress(connection, "d@bank.test", None, hostile)
 
     _, told, _ = preview(yesterday, "bank.test")
     _, as_json, _ = preview(yesterday, "--json", "bank.test")

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.mta.configuration import Configuration, bounces
 from appliance.settings import Settings, from_document
-from appliance.store import reports
+from appliance.store import reports, suppression
 from appliance.store.engine import Store, store_at
 from appliance.store.reports import Attempt, Fate, NewJob
 from reporting.bounces import LATER, NOT_OURS, TAKEN, Bounces
@@ -165,7 +165,7 @@ def test_bnc_01_a_notice_leads_to_its_destination(store: Store) -> None:
     assert answer == TAKEN
     assert fates(store, job_id) == {ONE: Fate.UNKNOWN, OTHER: Fate.BOUNCED}
     with store.read() as connection:
-        [suppressed] = reports.suppressions(connection)
+        [suppressed] = suppression.known(connection)
     assert (suppressed.address, suppressed.until) == (OTHER, NOW + timedelta(days=7))
     assert suppressed.reason == "bounce 1 on 2026-03-05: 5.1.1"
 

@@ -26,6 +26,7 @@ from appliance.store import (
     quarantine,
     report_copies,
     reports,
+    suppression,
 )
 from appliance.store.engine import Store
 from appliance.store.keys import Algorithm
@@ -138,8 +139,8 @@ def test_bounces_and_suppressed_addresses_are_told_by_their_domains_alone(
         reports.add_attempt(connection, number, taken)
         [copy] = deliveries.waiting(connection, IN_THE_WEEK)
         deliveries.learn(connection, copy, deliveries.News(Fate.BOUNCED, "550 gone"), IN_THE_WEEK)
-        reports.suppress(connection, "bert@shop.test", None, "asked for it")
-        reports.suppress(connection, "over@shop.test", IN_THE_WEEK, "long ago")
+        suppression.suppress(connection, "bert@shop.test", None, "asked for it")
+        suppression.suppress(connection, "over@shop.test", IN_THE_WEEK, "long ago")
 
     text = text_of(store, tmp_path, settings(), now=NOW - timedelta(days=1, hours=8))
     late = text_of(store, tmp_path, settings())
@@ -215,7 +216,7 @@ def test_every_line_fits(store: Store, tmp_path: Path) -> None:
     long = ".".join(["x" * 60] * 4)
     seen([message(f"{number:012x}", failing(long)) for number in range(3)], store)
     with store.begin() as connection:
-        reports.suppress(connection, f"d@{long}", None, "gone")
+        suppression.suppress(connection, f"d@{long}", None, "gone")
     listed = [
         f"2001:db8:{part:x}::/48 mode=evaluate from=*.{'y' * 40}.example owner=anna" for part in range(14)
     ]

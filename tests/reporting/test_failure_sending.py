@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from appliance.lab.nameserver import Behaviour, NameServer
-from appliance.store import failure_intake, failures, keys, reports
+from appliance.store import failure_intake, failures, keys, suppression
 from appliance.store.engine import Store, open_store
 from appliance.store.failure_samples import FailureSample
 from appliance.store.failures import FailureRow
@@ -225,7 +225,7 @@ def test_ruf_01_none_to_our_own_domain_or_to_a_dead_address(desk: Desk) -> None:
     desk.publish("dmarc@gateway.test dead@bank.test")
     desk.nameserver.zone.txt("bank.test._report._dmarc.gateway.test", "v=DMARC1")
     with desk.store.begin() as connection:
-        reports.suppress(connection, "dead@bank.test", None, "it bounced")
+        suppression.suppress(connection, "dead@bank.test", None, "it bounced")
     desk.keep(SAMPLE)
 
     result = desk.one()

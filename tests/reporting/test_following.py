@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import reports
+from appliance.store import reports, suppression
 from appliance.store.engine import Store
 from appliance.store.reports import Attempt, Fate, JobStatus, NewJob
 from reporting.delivery import Courier
@@ -109,7 +109,7 @@ def test_a_bounce_that_only_the_log_tells_of_counts_as_one(sqlite_store: Store, 
         Follower(log).follow(sqlite_store, NOW)
 
     with sqlite_store.read() as connection:
-        [suppressed] = reports.suppressions(connection)
+        [suppressed] = suppression.known(connection)
         job = reports.get(connection, job_id)
     assert (suppressed.address, suppressed.strikes) == ("d@bank.test", 1)
     assert job is not None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from appliance.lab.nameserver import Behaviour, NameServer
-from appliance.store import reports
+from appliance.store import reports, suppression
 from appliance.store.engine import Store, open_store
 from appliance.store.reports import JobStatus, ReportJob
 from reporting.jobs import CATCH_UP_DAYS, build_day, build_due, send_pending
@@ -331,7 +331,7 @@ def test_a_suppressed_address_gets_nothing(
     sqlite_store: Store, nameserver: NameServer, start_sink: StartSink, job: ReportJob
 ) -> None:
     with sqlite_store.begin() as connection:
-        reports.suppress(connection, "d@bank.test", None, "bounced")
+        suppression.suppress(connection, "d@bank.test", None, "bounced")
     sink = start_sink()
 
     [result] = send(sqlite_store, nameserver, sink)

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.lab.nameserver import Behaviour, NameServer
 from appliance.settings import ReportForm
-from appliance.store import report_copies, reports
+from appliance.store import report_copies, reports, suppression
 from appliance.store.engine import Store
 from appliance.store.report_copies import Copy, Limits
 from appliance.store.schema import METADATA
@@ -204,7 +204,7 @@ def test_pain_22_our_own_domains_and_suppressed_addresses_get_none(
     nameserver.zone.txt("_dmarc.bank.test", f"{RECORD},mailto:x@inside.test")
     nameserver.zone.txt("bank.test._report._dmarc.inside.test", "v=DMARC1")
     with counted.begin() as connection:
-        reports.suppress(connection, "d@bank.test", NEXT_MORNING + timedelta(days=7), "550 gone")
+        suppression.suppress(connection, "d@bank.test", NEXT_MORNING + timedelta(days=7), "550 gone")
 
     found = look(counted, nameserver)
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from appliance.lab.nameserver import NameServer
-from appliance.store import keys, report_copies, reports
+from appliance.store import keys, report_copies, reports, suppression
 from appliance.store.engine import Store, open_store
 from appliance.store.keys import Algorithm
 from appliance.store.report_copies import DayOfSending
@@ -508,7 +508,7 @@ def test_a_dated_suppression_is_respected_until_its_day_and_not_longer(
     ask(sqlite_store, nameserver, "bank.test")
     build(sqlite_store)
     with sqlite_store.begin() as connection:
-        reports.suppress(connection, "r@bank.test", NEXT_MORNING + timedelta(hours=1), "bounced")
+        suppression.suppress(connection, "r@bank.test", NEXT_MORNING + timedelta(hours=1), "bounced")
     sink = start_sink()
 
     [result] = send(sqlite_store, nameserver, sink)

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from appliance.store import reports
+from appliance.store import reports, suppression
 from appliance.store.engine import Store
-from appliance.store.reports import Attempt, JobStatus, NewJob, ReportJob, Suppression
+from appliance.store.reports import Attempt, JobStatus, NewJob, ReportJob
+from appliance.store.suppression import Suppression
 from tests.store.samples import DAY_BEGIN, DAY_END
 
 NOW = datetime(2026, 3, 5, 0, 40, tzinfo=UTC)
@@ -254,12 +255,12 @@ def test_every_attempt_is_remembered_in_order(store: Store) -> None:
 def test_a_suppressed_address_gets_nothing_until_its_time_is_over(store: Store) -> None:
     until = NOW + timedelta(days=7)
     with store.begin() as connection:
-        reports.suppress(connection, "r@sender.example", NOW, "bounced")
-        reports.suppress(connection, "r@sender.example", until, "bounced again")
+        suppression.suppress(connection, "r@sender.example", NOW, "bounced")
+        suppression.suppress(connection, "r@sender.example", until, "bounced again")
 
-        during = reports.suppression(connection, "r@sender.example", until - timedelta(seconds=1))
-        after = reports.suppression(connection, "r@sender.example", until)
-        other = reports.suppression(connection, "other@sender.example", NOW)
+        during = suppression.find(connection, "r@sender.example", until - timedelta(seconds=1))
+        after = suppression.find(connection, "r@sender.example", until)
+        other = suppression.find(connection, "other@sender.example", NOW)
 
     assert during == Suppression("r@sender.example", until, "bounced again")
     assert (after, other) == (None, None)
@@ -267,10 +268,10 @@ def test_a_suppressed_address_gets_nothing_until_its_time_is_over(store: Store) 
 
 def test_a_suppression_without_end_stays_until_it_is_removed(store: Store) -> None:
     with store.begin() as connection:
-        reports.suppress(connection, "r@sender.example", None, "asked for it")
-        listed = reports.suppressions(connection)
-        reports.unsuppress(connection, "r@sender.example")
-        gone = reports.suppression(connection, "r@sender.example", NOW)
+        suppression.suppress(connection, "r@sender.example", None, "asked for it")
+        listed = suppression.known(connection)
+        suppression.unsuppress(connection, "r@sender.example")
+        gone = suppression.find(connection, "r@sender.example", NOW)
 
     assert listed == [Suppression("r@sender.example", None, "asked for it")]
     assert gone is None

@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from appliance.store import deliveries, failures, reports
+from appliance.store import deliveries, failures, reports, suppression
 from appliance.store.deliveries import Copy, News
 from appliance.store.engine import Store
-from appliance.store.reports import Attempt, Fate, JobStatus, NewJob, Suppression
+from appliance.store.reports import Attempt, Fate, JobStatus, NewJob
 from appliance.store.schema import failure
 from appliance.store.secret import shared_key
+from appliance.store.suppression import Suppression
 from appliance.store.values import to_micros
 from tests.store.samples import DAY_BEGIN, DAY_END
 
@@ -63,7 +64,7 @@ def test_bnc_03_the_first_bounce_costs_7_days_the_next_30_and_the_third_all(stor
     assert third == Suppression(R, None, "bounce 3 on 2026-04-11: 5.1.1 no", 3)
     assert after is None
     with store.read() as connection:
-        assert reports.suppressions(connection) == [third]
+        assert suppression.known(connection) == [third]
 
 
 def test_bnc_03_bounces_of_what_was_sent_before_the_suppression_ended_are_no_further_ones(
@@ -77,7 +78,7 @@ def test_bnc_03_bounces_of_what_was_sent_before_the_suppression_ended_are_no_fur
 
     assert (same_day, late) == (None, None)
     with store.read() as connection:
-        assert reports.suppressions(connection) == [first]
+        assert suppression.known(connection) == [first]
 
 
 def test_bnc_03_an_administrator_s_edit_begins_the_ladder_anew(store: Store) -> None:
@@ -85,10 +86,10 @@ def test_bnc_03_an_administrator_s_edit_begins_the_ladder_anew(store: Store) -> 
     later = NOW + timedelta(days=10)
 
     with store.begin() as connection:
-        reports.suppress(connection, R, later, "moved")
+        suppression.suppress(connection, R, later, "moved")
     edited = strike(store, sent_at=later, at=later)
     with store.begin() as connection:
-        reports.unsuppress(connection, R)
+        suppression.unsuppress(connection, R)
     removed = strike(store, sent_at=later, at=later)
 
     assert edited is not None
@@ -98,13 +99,13 @@ def test_bnc_03_an_administrator_s_edit_begins_the_ladder_anew(store: Store) -> 
 
 def test_a_bounce_does_not_shorten_what_an_administrator_wants(store: Store) -> None:
     with store.begin() as connection:
-        reports.suppress(connection, R, None, "asked for it")
+        suppression.suppress(connection, R, None, "asked for it")
 
     changed = strike(store, sent_at=NOW, at=NOW)
 
     assert changed is None
     with store.read() as connection:
-        assert reports.suppressions(connection) == [Suppression(R, None, "asked for it")]
+        assert suppression.known(connection) == [Suppression(R, None, "asked for it")]
 
 
 def test_a_bounce_is_noted_once_whoever_tells_of_it(store: Store) -> None:
@@ -154,7 +155,7 @@ def test_bnc_02_only_a_hard_bounce_suppresses(store: Store, fate: Fate) -> None:
 
     assert learn(store, copy, fate) is None
     with store.read() as connection:
-        assert reports.suppressions(connection) == []
+        assert suppression.known(connection) == []
 
 
 def test_agg_43_a_report_is_failed_once_it_reached_nobody(store: Store) -> None:
@@ -279,6 +280,6 @@ def test_what_strangers_say_is_cut(store: Store) -> None:
 
     with store.read() as connection:
         [attempt] = reports.attempts(connection, job_id)
-        [suppressed] = reports.suppressions(connection)
+        [suppressed] = suppression.known(connection)
     assert len(attempt.diagnostic) == 500
     assert (len(suppressed.address), len(suppressed.reason)) == (512, 500)

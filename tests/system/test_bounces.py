@@ -19,9 +19,10 @@ from appliance.lab.postfix_programs import clean_environment
 from appliance.lab.smtp import Reply, Stage, send_message
 from appliance.mta.configuration import Configuration
 from appliance.node import Endpoint
-from appliance.store import reports
+from appliance.store import reports, suppression
 from appliance.store.engine import Store, open_store
-from appliance.store.reports import Attempt, Fate, JobStatus, ReportJob, Suppression
+from appliance.store.reports import Attempt, Fate, JobStatus, ReportJob
+from appliance.store.suppression import Suppression
 from reporting.bounces import Bounces
 from reporting.following import Follower
 from reporting.jobs import build_day, send_pending
@@ -82,7 +83,7 @@ class Reporter:
 
     def suppression(self, address: str) -> Suppression | None:
         with self.store.read() as connection:
-            return next((s for s in reports.suppressions(connection) if s.address == address), None)
+            return next((s for s in suppression.known(connection) if s.address == address), None)
 
     def wait_for_fate(self, job: ReportJob, address: str, fate: Fate) -> Attempt:
         self.wait(lambda: self.attempts(job)[address].fate is fate, f"{address} {fate}")
@@ -213,7 +214,7 @@ def test_bnc_03_an_address_that_bounces_gets_nothing_for_7_days_then_30_then_unt
     assert untils == [timedelta(days=7), timedelta(days=30), None]
     assert never.status is JobStatus.REFUSED
     with reporter.store.begin() as connection:
-        reports.unsuppress(connection, gone)
+        suppression.unsuppress(connection, gone)
     reporter.now += timedelta(days=1)
     reporter.wait_for_fate(reporter.report(domain), gone, Fate.BOUNCED)
 
