@@ -61,7 +61,7 @@ class RunningFilter:
         return children_of(self.process.pid)
 
     def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not is_so():
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, f"{what} did not come; log:\n{self.log}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -15,9 +16,12 @@ from tests.filter.conftest import RunningFilter, Start
 
 pytestmark = pytest.mark.system
 
+SILENT_SECONDS = 6
+"""Beats come every second; a busy machine may hold one up."""
+
 
 def test_f3_a_stopped_worker_is_killed_and_its_connections_end(start_filter: Start) -> None:
-    running = start_filter(limits={"silent_seconds": 2})
+    running = start_filter(limits={"silent_seconds": SILENT_SECONDS})
     running.wait_for(lambda: len(running.workers) == 2, "two workers")
     with MilterClient(running.socket_path), MilterClient(running.socket_path):
         stopped = min(running.workers)
@@ -25,28 +29,28 @@ def test_f3_a_stopped_worker_is_killed_and_its_connections_end(start_filter: Sta
         os.kill(stopped, signal.SIGSTOP)
 
         running.wait_for(lambda: len(running.workers) == 2 and stopped not in running.workers, "a new worker")
-    assert f"worker-hangs level=error worker=0 pid={stopped}" in running.log
+    assert re.search(rf"worker-hangs level=error worker=\d pid={stopped}\b", running.log)
     assert running.log.count("worker-died") == 1
 
 
 def test_f3_a_worker_that_works_is_never_taken_for_one_that_hangs(start_filter: Start) -> None:
-    running = start_filter(limits={"silent_seconds": 2})
+    running = start_filter(limits={"silent_seconds": SILENT_SECONDS})
     running.wait_for(lambda: len(running.workers) == 2, "two workers")
     before = running.workers
 
-    time.sleep(5)
+    time.sleep(SILENT_SECONDS + 3)
 
     assert running.workers == before
 
 
 def test_f3_a_supervisor_that_was_held_up_itself_does_not_blame_its_workers(start_filter: Start) -> None:
-    running = start_filter(limits={"silent_seconds": 3})
+    running = start_filter(limits={"silent_seconds": SILENT_SECONDS})
     running.wait_for(lambda: len(running.workers) == 2, "two workers")
     everybody = {running.process.pid, *running.workers}
 
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(SILENT_SECONDS + 2)
     for pid in everybody:
         os.kill(pid, signal.SIGCONT)
     time.sleep(2)
