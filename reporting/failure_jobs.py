@@ -1,15 +1,12 @@
 """The failure reports that are due, soon after their messages came: claimed one by one, so that no two nodes send one."""
 
 import asyncio
-import os
-import secrets
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from appliance.log import get_logger
 from appliance.resolver import Resolver
-from appliance.store import failures
+from appliance.store import failures, leases
 from appliance.store import settings as stored_settings
 from appliance.store.engine import Store, StoreUnavailable
 from appliance.store.failures import FailureRow
@@ -34,7 +31,7 @@ def send_failures(
         return []
     with asyncio.Runner() as runner, Courier(*listener) as courier:
         resolver = Resolver(nameserver)
-        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        owner = leases.new_owner()
         sender = FailureSender(store, runner, resolver, courier, settings, owner)
         try:
             attempted = (_sent(sender, row, moment) for row in _claimed(store, owner))

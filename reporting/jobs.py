@@ -4,8 +4,6 @@ Every job is leased while it is worked on, so that several processes and nodes n
 """
 
 import asyncio
-import os
-import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +12,7 @@ from pathlib import Path
 from appliance.log import get_logger
 from appliance.resolver import Resolver
 from appliance.settings import Gate
-from appliance.store import report_copies, reports
+from appliance.store import leases, report_copies, reports
 from appliance.store import settings as stored_settings
 from appliance.store.engine import Store, StoreUnavailable
 from appliance.store.reports import JobStatus, ReportJob
@@ -109,7 +107,7 @@ def send_pending(
         settings = stored_settings.current(connection).settings
     if not settings.reports.enabled:
         return []
-    here = Here(_owner(), node or socket.gethostname(), log)
+    here = Here(leases.new_owner(), node or socket.gethostname(), log)
     results: list[SendResult] = []
     with asyncio.Runner() as runner, Courier(*listener) as courier:
         resolver = Resolver(nameserver)
@@ -167,17 +165,13 @@ async def _destinations(batch: Sequence[ReportJob], resolver: Resolver) -> list[
     return await asyncio.gather(*asked)
 
 
-def _owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
 def _claimed(store: Store, *statuses: JobStatus) -> Iterator[ReportJob]:
     """Each job in one of *statuses* that nobody works on, once.
 
     Leases go by the clock, whatever time the reports are made for. They end when all jobs are done: one that has to
     wait does not come up again in the meantime.
     """
-    owner = _owner()
+    owner = leases.new_owner()
     held: set[int] = set()
     try:
         while True:

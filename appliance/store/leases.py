@@ -1,11 +1,19 @@
 """Claim a row for one worker for some time, so that several nodes, or a restart, never do the same work twice."""
 
+import os
+import secrets
+import socket
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, update
 
 from appliance.store.values import to_micros
+
+
+def new_owner() -> str:
+    """A name for one run of a job, which no other run on any node has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def claim(
